@@ -122,13 +122,13 @@ class Engine:
                 env=dict(os.environ, LC_ALL="C"),
             )
         except OSError as error:
-            raise EngineDown("%s cannot be run on this host: %s" % (self.cli, error.strerror))
+            raise EngineDown("%s cannot be run on this host: %s" % (self.cli, error.strerror)) from error
         try:
             out, err = process.communicate(kw.get("data"), timeout=deadline)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-            raise EngineHung("%s %s gave no answer within %g s" % (self.cli, args[0], deadline))
+            raise EngineHung("%s %s gave no answer within %g s" % (self.cli, args[0], deadline)) from None
         out, err = out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
         if process.returncode and ("Cannot connect to the" in err or "Is the docker daemon running" in err):
             raise EngineDown("the container engine does not answer: %s" % err.strip().splitlines()[-1])
@@ -170,7 +170,7 @@ class Engine:
         try:
             raw = json.loads(out or "[]")
         except ValueError:
-            raise EngineError("%s inspect did not answer with JSON: %s" % (self.cli, err.strip()[:200]))
+            raise EngineError("%s inspect did not answer with JSON: %s" % (self.cli, err.strip()[:200])) from None
         return [Container(one) for one in raw]
 
     def covered(self, selectors, inventory_components=(), protected=()):

@@ -64,7 +64,7 @@ def read(host_state="/var/lib/andon"):
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise LatchError("%s cannot be read: %s" % (folder, error.strerror))
+            raise LatchError("%s cannot be read: %s" % (folder, error.strerror)) from error
         for name in names:
             if not name.endswith(".json") or name.startswith("."):
                 continue
@@ -75,7 +75,7 @@ def read(host_state="/var/lib/andon"):
                 if not isinstance(data, dict):
                     raise ValueError("not an object")
             except (OSError, ValueError) as error:
-                raise LatchError("the latch %s is there and cannot be read (%s)" % (path, error))
+                raise LatchError("the latch %s is there and cannot be read (%s)" % (path, error)) from error
             latches.append(Latch(path, data))
     return sorted(latches, key=lambda latch: latch.scope != "all")
 
