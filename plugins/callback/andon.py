@@ -21,6 +21,12 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
+
+import ansible.module_utils
+
+# Ansible finds module_utils for modules, not for plugins on the bastion.
+ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
 from ansible import constants as C
 from ansible.module_utils.andon.text import clean

@@ -1,0 +1,190 @@
+# Copyright: the Andon maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Stops one host: one SSH command with the whole script, and a verdict from its answer. Runs on the bastion.
+
+It never fails by itself: a host that cannot be reached, hangs or breaks is a result with the verdict UNKNOWN, so that
+Ansible neither drops the host nor hides it from the verdict that follows (stop_verdict).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import ansible.module_utils
+
+# Ansible finds module_utils for modules, not for plugins on the bastion.
+ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.module_utils.andon import incident_id, state, stop, text
+from ansible.plugins.action import ActionBase
+
+
+class HostTimeout(Exception):
+    """The host took longer than its deadline."""
+
+
+@contextlib.contextmanager
+def deadline(seconds):
+    """Ends a hanging host after C(seconds). Each host has a process of its own, so the alarm is its own too."""
+
+    def ring(signum, frame):
+        raise HostTimeout
+
+    old = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+
+
+def press_time(given):
+    """When the key was pressed, Unix seconds on the bastion's clock: what the CLI says, else this run's own start."""
+    if given:
+        return float(given)
+    with open("/proc/%d/stat" % os.getppid(), encoding="ascii", errors="replace") as source:
+        started = float(source.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    with open("/proc/uptime", encoding="ascii") as source:
+        uptime = float(source.read().split()[0])
+    return time.time() - (uptime - started)
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    _attempts = 0
+
+    def run(self, tmp=None, task_vars=None):
+        super().run(tmp, task_vars)
+        self._attempts += 1
+        began = time.monotonic()
+        try:
+            result = self._attempt(self._task.args, began)
+        except (AnsibleError, ValueError, OSError) as error:
+            result = self._unknown(text.clean(error, 300))
+        result.update(
+            attempts=self._attempts,
+            seconds=round(time.monotonic() - began, 2),
+            changed=result["verdict"] not in (stop.UNKNOWN, stop.WOULD, stop.NOT_HERE, stop.NOTHING) and result.pop("acted", False),
+        )
+        return result
+
+    @staticmethod
+    def _unknown(why):
+        return {
+            "verdict": stop.UNKNOWN,
+            "why": why,
+            "proven": False,
+            "andon_progress": "%s  %s" % (stop.UNKNOWN, why),
+            "containers": [],
+            "notes": [],
+            "steps": [],
+        }
+
+    def _attempt(self, args, began):
+        check = bool(self._task.check_mode)
+        strategy = args.get("strategy") or ""
+        if strategy and not text.valid_id(strategy):
+            raise ValueError("'%s' cannot be a strategy's id (letters, digits, . _ -)" % text.clean(strategy, 60))
+        if strategy and not check and args.get("confirm") != strategy:
+            raise ValueError("not confirmed: confirm must be the strategy's id, %s. Nothing was done" % strategy)
+        mode = args.get("mode") or "graceful"
+        pressed = press_time(args.get("pressed_at"))
+        incident = args.get("incident") or incident_id.current_or_new(pressed)
+        who = state.actor()
+        source = self._task.args["script"]
+        script = stop.script(
+            Path(source).read_text(encoding="utf-8"),
+            cli=args.get("container_cli") or "docker",
+            mode=mode,
+            grace=args.get("grace", 5),
+            state=args.get("host_state") or "/var/lib/andon",
+            selectors=args.get("selectors") or [],
+            components=args.get("components") or [],
+            protected=args.get("protected") or [],
+            strategy=strategy,
+            latch_header=stop.header(incident, who["name"], args.get("reason") or "", state.utc(pressed)),
+            check=check,
+            settle=args.get("settle", 1),
+        )
+        output, route = self._send(script, args, began)
+        received = time.time()
+        host = stop.parse(output)
+        verdict, why = stop.judge(host, strategy=strategy, check=check)
+        rows = stop.container_rows(host, mode, pressed, received)
+        if verdict == stop.UNKNOWN and host.began is None and output.strip():
+            why += ": " + text.clean(output, 120)
+        strategies = {one.get("strategy") for one in list(host.before.values()) + list(host.other.values())}
+        return {
+            "verdict": verdict,
+            "why": why,
+            "proven": verdict in ((stop.WOULD, stop.NOT_HERE) if check else (stop.HALTED, stop.NOT_HERE)),
+            "acted": any(r["how"] in ("graceful", "killed") for r in rows) or any(s["name"] == "policy" for s in host.steps) or host.latch == "new",
+            "andon_progress": stop.progress(verdict, why, rows, time.monotonic() - began),
+            "containers": rows,
+            "changed_others": stop.untouched(host) if strategy and not check else [],
+            "known_strategies": sorted(text.clean(s, 64) for s in strategies if s),
+            "latch": host.latch,
+            "latch_path": host.latch_path,
+            "engine": host.engine,
+            "steps": host.steps,
+            "notes": host.notes + host.respawners,
+            "route": route,
+            "incident": incident,
+            "pressed_at": pressed,
+        }
+
+    def _send(self, script, args, began):
+        """Sends the script by the first route that answers; returns (output, the route's name).
+
+        Raises:
+            AnsibleError: no route answered, or the host took too long.
+        """
+        routes = [{}] + [r if isinstance(r, dict) else {"host": str(r)} for r in args.get("routes") or []]
+        # Another route first at each further attempt, so that one that hangs is not the only one that is ever tried.
+        shift = (self._attempts - 1) % len(routes)
+        problems = []
+        for route in routes[shift:] + routes[:shift]:
+            name = text.clean(route.get("name") or route.get("host") or "inventory", 60)
+            try:
+                self._take(route)
+                with deadline(float(args.get("deadline", 60))):
+                    done = self._low_level_execute_command(script, sudoable=True, executable="/bin/sh")
+            except HostTimeout:
+                raise AnsibleError("no proof within %g s (route %s); the stop there goes on by itself" % (float(args.get("deadline", 60)), name)) from None
+            except AnsibleConnectionFailure as error:
+                problems.append("%s: %s" % (name, text.clean(str(error).replace("Failed to connect to the host via ssh: ", ""), 160)))
+                continue
+            output = done.get("stdout", "")
+            if done.get("rc") == 255 and "A1 begin" not in output:
+                problems.append("%s: %s" % (name, text.clean(done.get("stderr") or "ssh ended with 255", 160)))
+                continue
+            if "A1 begin" not in output:
+                output += "\n" + text.clean(done.get("stderr", ""), 300)
+            return output, name
+        raise AnsibleError("unreachable (%s)" % "; ".join(problems))
+
+    def _take(self, route):
+        """Points this host's connection at one of its routes (andon_routes: host, port, user, common_args, key)."""
+        options = {"host": "host", "port": "port", "user": "remote_user", "common_args": "ssh_common_args", "key": "private_key_file"}
+        if not hasattr(self, "_home"):
+            self._home = {}
+            for option in options.values():
+                with contextlib.suppress(KeyError, AnsibleError):
+                    self._home[option] = self._connection.get_option(option)
+        for key, option in options.items():
+            if option in self._home:
+                self._connection.set_option(option, route.get(key, self._home[option]))
+        # The SSH plugin keeps a copy of these two from when it was made.
+        if hasattr(self._connection, "host"):
+            self._connection.host = self._connection.get_option("host")
+            self._connection.port = self._connection.get_option("port")
+            self._connection.user = self._connection.get_option("remote_user")
+            self._connection.control_path = None
