@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.trader import from_environment
+from lab import trader as program_file
+from lab.trader import Strategy, VenueClient, from_environment
 from lab.venue_sim import Server
 
 PROGRAM = Path(__file__).resolve().parents[3] / "lab" / "trader.py"
@@ -60,9 +61,7 @@ class Program:
 
     def line(self, pattern):
         """The first match in what was printed, waiting for it."""
-        return until(
-            lambda: re.search(pattern, self.out.read_text()), f"no line like {pattern}: {self.err.read_text()}"
-        )
+        return until(lambda: re.search(pattern, self.out.read_text()), f"no line like {pattern}: {self.err.read_text()}")
 
     def health(self):
         return ask(self.port, "GET", "/health")
@@ -168,6 +167,27 @@ def test_venue_trouble_is_error_lines_and_never_too_many_orders(trader, venue):
     known = len(orders(venue, "?all=1"))
     until(lambda: len(orders(venue, "?all=1")) > known + 3)
     assert len(orders(venue)) <= 2 and program.process.poll() is None
+
+
+def test_order_with_an_unknown_outcome_does_not_become_two(venue, monkeypatch):
+    monkeypatch.setattr(program_file, "VENUE_DEADLINE", 0.1)
+    lines = []
+    order = {k: v for k, v in FOREIGN.items() if k != "client_id"}
+    client = VenueClient(venue.url, "acc")
+    strategy = Strategy("strat-a", client, order, lambda level, text: lines.append((level, text)))
+    fault(venue, mode="slow", delay=60)
+    strategy.tick(1)
+    assert lines[0][0] == "ERROR" and "no answer" in lines[0][1] and strategy.resting == []
+    fault(venue, mode=None)
+    assert len(orders(venue)) == 1  # it was placed all the same
+    monkeypatch.setattr(program_file, "VENUE_DEADLINE", GUARD)
+    strategy.tick(2)
+    assert [o["id"] for o in orders(venue, "?all=1")] == strategy.resting
+    fault(venue, mode="reject_cancel")
+    with pytest.raises(program_file.VenueError, match="cancel rejected"):
+        strategy.withdraw()
+    fault(venue, mode=None)
+    assert strategy.withdraw() == 1 and orders(venue) == []
 
 
 def test_sigterm_with_a_dead_venue_ends_in_time_and_says_what_may_rest(trader):

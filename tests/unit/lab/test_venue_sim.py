@@ -97,9 +97,7 @@ def test_conditional_orders_wait_for_their_trigger(venue):
     venue("POST", "/admin/tick", {"symbol": "BTC/USDT", "price": 54000})
     assert venue("GET", "/accounts/acc/orders")[1] == []
     assert venue("GET", f"/accounts/acc/orders/{stop['id']}")[1]["average"] == 54000
-    assert (
-        venue("GET", "/accounts/acc/positions")[1][0]["qty"] == 1
-    )  # the stop closed the old one, the entry opened anew
+    assert venue("GET", "/accounts/acc/positions")[1][0]["qty"] == 1  # the stop closed the old one, the entry opened anew
 
 
 def test_client_id_makes_placing_idempotent(venue):
@@ -231,9 +229,7 @@ def test_slow_venue_does_what_was_asked_after_the_caller_gave_up(venue):
         assert [o["client_id"] for o in late.result(10)[1]] == ["c"]
 
 
-@pytest.mark.parametrize(
-    "body", [{}, {"mode": "fire"}, {"mode": "down", "seconds": -1}, {"mode": "slow", "account": "/"}]
-)
+@pytest.mark.parametrize("body", [{}, {"mode": "fire"}, {"mode": "down", "seconds": -1}, {"mode": "slow", "account": "/"}])
 def test_unknown_faults_are_refused(venue, body):
     assert venue("POST", "/admin/faults", body)[0] == 400
     assert venue("GET", "/admin/faults")[1] == {"faults": []}
