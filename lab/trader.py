@@ -701,9 +701,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"trader: {error}", file=sys.stderr)
         return 2
     except (OSError, OverflowError) as error:
-        print(
-            f"trader: cannot listen on {options.host}:{options.port}: {error}; choose another --port", file=sys.stderr
-        )
+        print(f"trader: cannot listen on {options.host}:{options.port}: {error}; choose another --port", file=sys.stderr)
         return 1
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

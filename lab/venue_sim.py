@@ -414,12 +414,8 @@ class Faults:
         with self._changed:
             live = [(account, fault) for account, fault in self._faults.items() if not fault.over()]
         now = time.monotonic()
-        return {
-            "faults": [
-                {"account": account, "mode": f.mode, "left": None if f.until is None else round(f.until - now, 1)}
-                for account, f in live
-            ]
-        }
+        left = {account: None if fault.until is None else round(fault.until - now, 1) for account, fault in live}
+        return {"faults": [{"account": account, "mode": fault.mode, "left": left[account]} for account, fault in live]}
 
     def _find(self, account: str | None) -> Fault | None:
         for key in dict.fromkeys((account, None)):
@@ -594,14 +590,10 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 after a signal, 1 if the port cannot be had.
     """
-    parser = argparse.ArgumentParser(
-        description="The lab's venue: orders and positions over HTTP, with faults on demand."
-    )
+    parser = argparse.ArgumentParser(description="The lab's venue: orders and positions over HTTP, with faults on demand.")
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")
     parser.add_argument("--port", type=int, default=8080, help="0 takes a free one and says which (default: 8080)")
-    parser.add_argument(
-        "--account", action="append", default=[], help="an account that is there from the start; repeatable"
-    )
+    parser.add_argument("--account", action="append", default=[], help="an account that is there from the start; repeatable")
     options = parser.parse_args(argv)
     for name in options.account:
         if not ACCOUNT.match(name):
