@@ -67,22 +67,24 @@ class ActionModule(ActionBase):
         began = time.monotonic()
         try:
             result = self._attempt(self._task.args, began)
-        except (AnsibleError, ValueError, OSError) as error:
-            result = self._unknown(text.clean(error, 300))
+        except ValueError as error:  # bad input: nothing was sent to the host
+            result = self._nothing_sent(stop.REFUSED, text.clean(error, 300))
+        except (AnsibleError, OSError) as error:
+            result = self._nothing_sent(stop.UNKNOWN, text.clean(error, 300))
         result.update(
             attempts=self._attempts,
             seconds=round(time.monotonic() - began, 2),
-            changed=result["verdict"] not in (stop.UNKNOWN, stop.WOULD, stop.NOT_HERE, stop.NOTHING) and result.pop("acted", False),
+            changed=result.pop("acted", False),
         )
         return result
 
     @staticmethod
-    def _unknown(why):
+    def _nothing_sent(verdict, why):
         return {
-            "verdict": stop.UNKNOWN,
+            "verdict": verdict,
             "why": why,
             "proven": False,
-            "andon_progress": "%s  %s" % (stop.UNKNOWN, why),
+            "andon_progress": "%s  %s" % (verdict, why),
             "containers": [],
             "notes": [],
             "steps": [],
@@ -126,7 +128,8 @@ class ActionModule(ActionBase):
             "verdict": verdict,
             "why": why,
             "proven": verdict in ((stop.WOULD, stop.NOT_HERE) if check else (stop.HALTED, stop.NOT_HERE)),
-            "acted": any(r["how"] in ("graceful", "killed") for r in rows) or any(s["name"] == "policy" for s in host.steps) or host.latch == "new",
+            "acted": not check
+            and (any(r["how"] in ("graceful", "killed") for r in rows) or any(s["name"] == "policy" for s in host.steps) or host.latch == "new"),
             "andon_progress": stop.progress(verdict, why, rows, time.monotonic() - began),
             "containers": rows,
             "changed_others": stop.untouched(host) if strategy and not check else [],

@@ -5,7 +5,7 @@ The document's form is docs/proof.schema.json. Only results count: a host withou
 
 from __future__ import annotations
 
-from .stop import HALTED, NOT_HERE, NOTHING, UNKNOWN, WOULD
+from .stop import HALTED, NOT_HERE, NOTHING, REFUSED, UNKNOWN, WOULD
 from .text import clean, duration, plural
 
 SCHEMA = "andon.proof/1"
@@ -164,6 +164,9 @@ def next_commands(proof):
         return ["andon status   (shows the strategies' ids)"]
     if any(one["verdict"] == NOTHING for one in proof["hosts"].values()):
         return ["check andon_selectors and the containers' labels on those hosts, then press again"]
+    if any(one["verdict"] == REFUSED for one in proof["hosts"].values()):
+        again = "ansible-playbook kill_strategy.yml -e strategy=ID -e confirm=ID" if proof["strategy"] else "andon stop --help"
+        return ["%s   (nothing was done)" % again]
     if not proof["ok"]:
         again = "andon stop --until-proven" if not proof["strategy"] else "andon kill-strategy %s" % proof["strategy"]
         return ["%s   (pressing again is safe)" % again]

@@ -24,6 +24,7 @@ POLICY = "STOPPED, POLICY PENDING"
 NOTHING = "NOTHING MATCHES"
 UNLATCHED = "STOPPED, NOT LATCHED"
 WOULD = "WOULD HALT"
+REFUSED = "REFUSED"
 
 _ID = re.compile(r"[0-9a-f]{12,64}\Z")
 
@@ -334,6 +335,8 @@ def judge(host, *, strategy="", check=False):
 def untouched(host):
     """In a strategy's stop: names of other containers that changed (restarted, stopped, vanished), [] if none did."""
     changed = []
+    if host.nothing or not host.complete:
+        return changed
     for key, was in host.other.items():
         now = host.other_after.get(key)
         same = now and all(now.get(k) == was.get(k) for k in ("was_running", "started_at", "restart_policy"))

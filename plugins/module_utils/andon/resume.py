@@ -1,0 +1,114 @@
+"""The plan of a resume: what is started, in which order, and why it must not be. Pure functions, used on both sides."""
+
+from __future__ import annotations
+
+from .text import clean, plural
+
+# DESIGN: data -> gateway/adapter -> risk -> strategy. A component of an unknown kind starts with the strategies: last.
+TIERS = (("data",), ("gateway", "adapter"), ("risk",), ("strategy",))
+
+
+def tier_of(component):
+    """The place in the start order, 0 first."""
+    for number, kinds in enumerate(TIERS):
+        if component in kinds:
+            return number
+    return len(TIERS) - 1
+
+
+def policy_text(policy):
+    """A latch's restart policy as `docker update --restart` takes it."""
+    if isinstance(policy, str):
+        return policy or "no"
+    name = (policy or {}).get("Name") or "no"
+    count = int((policy or {}).get("MaximumRetryCount") or 0)
+    return "%s:%d" % (name, count) if name == "on-failure" and count else name
+
+
+def to_start(latch, containers):
+    """The containers that this latch stopped and that still exist, in the order of their start.
+
+    Args:
+        latch: dict with containers [{id, name, component, strategy, restart_policy, was_running}].
+        containers: the host's covered containers now, dicts {id, name, component, strategy, running, ...}.
+
+    Returns:
+        (list of tiers, each a list of dicts {id, name, component, policy, start}; names that are gone).
+        start: False for one that did not run before the stop: it gets its old policy back, nothing more.
+    """
+    now = {one["id"]: one for one in containers}
+    tiers, gone = [[] for _ in TIERS], []
+    for old in latch["containers"]:
+        here = now.get(old["id"])
+        if here is None:
+            if old.get("was_running"):
+                gone.append(clean(str(old.get("name", "")).lstrip("/"), 80))
+            continue
+        # The inventory may have named its kind in the meantime; what the host says now is the better source.
+        component = here.get("component") or old.get("component") or ""
+        tiers[tier_of(component)].append(
+            {
+                "id": old["id"],
+                "name": here["name"],
+                "component": component,
+                "policy": policy_text(old.get("restart_policy")),
+                "start": bool(old.get("was_running")),
+            }
+        )
+    return [sorted(t, key=lambda one: one["name"]) for t in tiers if t], gone
+
+
+def scope_of(strategy):
+    return "strategy-" + strategy if strategy else "all"
+
+
+def refusals(states, strategy, incident, fleet, confirm):
+    """Why nothing may be started, [] if it may.
+
+    Args:
+        states: {host: result of host_state, or None when the host gave none}, for the hosts of this run.
+        strategy: the id or "". incident: the incident that the operator names, or "".
+        fleet: all hosts of the group. confirm: what the operator confirmed: "all", the strategy's id, or (with --limit) too.
+    """
+    reasons = []
+    target = strategy or "all"
+    if confirm != target:
+        reasons.append("not confirmed: confirm must be '%s' (andon resume asks for it)" % target)
+    for host, one in sorted(states.items()):
+        if one is None:
+            reasons.append("%s is UNKNOWN: nobody can say what is halted there" % host)
+    incidents = {}
+    for host, one in sorted(states.items()):
+        for latch in (one or {}).get("latches", []):
+            if latch["scope"] == scope_of(strategy):
+                incidents.setdefault(latch["incident"], []).append(host)
+            elif latch["scope"] == "all" and strategy:
+                reasons.append("%s: %s. Lift that first: andon resume" % (host, clean(latch["words"], 120)))
+    if incident:
+        for other in sorted(set(incidents) - {incident}):
+            reasons.append("the latch on %s belongs to another incident: %s" % (", ".join(incidents[other]), clean(other, 80) or "none"))
+    elif len(incidents) > 1:
+        reasons.append(
+            "the latches belong to different incidents: %s. Name one: -e incident=ID, with --limit to its hosts"
+            % "; ".join("%s on %s" % (clean(i, 80) or "none", ", ".join(h)) for i, h in sorted(incidents.items()))
+        )
+    if not incidents and not reasons:
+        reasons.append("nothing is halted%s: no latch on %s" % (" for strategy " + strategy if strategy else "", plural(len(states), "host")))
+    return reasons
+
+
+def plan_lines(states, strategy):
+    """The plan as lines for the screen, in the order of the start."""
+    lines = []
+    for host, one in sorted(states.items()):
+        for latch in (one or {}).get("latches", []):
+            if latch["scope"] != scope_of(strategy):
+                continue
+            tiers, gone = to_start(latch, one["containers"])
+            for number, tier in enumerate(tiers, 1):
+                for c in tier:
+                    what = "start, policy %s" % c["policy"] if c["start"] else "policy %s only (it did not run before)" % c["policy"]
+                    lines.append("%-14s %d %-10s %-24s %s" % (clean(host, 14), number, clean(c["component"] or "-", 10), clean(c["name"], 24), what))
+            for name in gone:
+                lines.append("%-14s   WARNING: %s was removed since the stop; it cannot be started again" % (clean(host, 14), name))
+    return lines
