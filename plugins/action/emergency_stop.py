@@ -128,7 +128,7 @@ class ActionModule(ActionBase):
             "verdict": verdict,
             "why": why,
             "proven": verdict in ((stop.WOULD, stop.NOT_HERE) if check else (stop.HALTED, stop.NOT_HERE)),
-            "acted": not check
+"acted": not check and self._acted(rows, host),
             and (any(r["how"] in ("graceful", "killed") for r in rows) or any(s["name"] == "policy" for s in host.steps) or host.latch == "new"),
             "andon_progress": stop.progress(verdict, why, rows, time.monotonic() - began),
             "containers": rows,
@@ -143,6 +143,11 @@ class ActionModule(ActionBase):
             "incident": incident,
             "pressed_at": pressed,
         }
+
+    @staticmethod
+    def _acted(rows, host):
+        """True if this press changed the host: something stopped, a policy changed, a latch was new."""
+        return any(r["how"] in ("graceful", "killed") for r in rows) or any(s["name"] == "policy" for s in host.steps) or host.latch == "new"
 
     def _send(self, script, args, began):
         """Sends the script by the first route that answers; returns (output, the route's name).

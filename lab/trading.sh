@@ -1,0 +1,43 @@
+#!/bin/bash
+# The trading project on a lab host: trading.sh up | reset. Run inside the host only.
+set -eu
+cd /srv/trading
+image() { # an image of one program; the host's own /usr is mounted into its containers, read-only
+    docker image inspect trading:1 >/dev/null 2>&1 && return 0
+    root=$(mktemp -d)
+    mkdir -p "$root"/app "$root"/usr "$root"/proc "$root"/sys "$root"/dev "$root"/tmp "$root"/etc "$root"/var/log/trading
+    for folder in bin sbin lib lib64; do ln -s "usr/$folder" "$root/$folder"; done
+    cp /opt/lab/trader.py "$root/app/"
+    tar -C "$root" -c . | docker import - trading:1 >/dev/null
+    rm -rf "$root"
+}
+case $1 in
+up)
+    cp /opt/lab/compose.yml compose.yml
+    printf 'VENUE=%s\nHOST=%s\n' "$LAB_VENUE" "$(hostname)" >.env
+    image
+    docker compose -p trading up -d --quiet-pull >/dev/null 2>/var/log/compose.log || { cat /var/log/compose.log; exit 1; }
+    ;;
+reset) # back to what a fresh host has: engine and sshd on, no latch, exactly the project's containers, all running
+    rm -f /run/lab/engine-off
+    pkill -CONT -x dockerd || true # may not be stopped at all
+    pgrep -x sshd >/dev/null || /usr/sbin/sshd
+    rm -rf /var/lib/andon /run/andon
+    tries=0
+    until docker info >/dev/null 2>&1; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 300 ] || { tail -n 20 /var/log/dockerd.log; exit 1; }
+        sleep 0.1
+    done
+    docker ps -aq --no-trunc | sort >/run/lab/all
+    docker ps -aq --no-trunc --filter label=com.docker.compose.project=trading | sort >/run/lab/project
+    comm -23 /run/lab/all /run/lab/project | xargs -r docker rm -f >/dev/null
+    # A container that runs with the policy it was made with stays as it is: most tests touch few of them.
+    docker compose -p trading ps -aq | xargs -r docker inspect --format '{{.Id}} {{.HostConfig.RestartPolicy.Name}} {{index .Config.Labels "lab.policy"}} {{.State.Status}}' |
+        while read -r id policy wanted status; do
+            if [ "$policy" != "$wanted" ] || [ "$status" != running ]; then echo "$id"; fi
+        done | xargs -r docker rm -f >/dev/null
+    docker compose -p trading up -d >/dev/null 2>/var/log/compose.log || { cat /var/log/compose.log; exit 1; }
+    ;;
+*) echo "trading.sh up | reset"; exit 2 ;;
+esac
