@@ -38,6 +38,7 @@ VERSION = "0.1.0"
 COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("cord", "Pull the cord: stop every trading container on every host, with proof."),
     "status": ("cord", "What is halted, what runs, per host."),
+    "kill-strategy": ("cord", "Stop one strategy everywhere; nothing else."),
     "resume": ("cord", "Lift the latch and start again, in order, canary first."),
     "use": ("setup", "Choose the inventory that every verb uses."),
     "version": ("setup", "Versions of Andon, Ansible and Python."),

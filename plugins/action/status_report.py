@@ -58,7 +58,7 @@ class ActionModule(ActionBase):
                         text.clean(c["component"] or "-", 10),
                         text.clean(c["name"], 24),
                         text.clean(c["status"], 10),
-                        text.clean(c["health"] or "-", 10),
+                        text.clean((c["health"] if c["running"] else "") or "-", 10),
                         text.clean(c["policy"], 20),
                     )
                 )

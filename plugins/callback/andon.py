@@ -19,6 +19,7 @@ extends_documentation_fragment:
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -64,7 +65,24 @@ class CallbackModule(Default):
         self.waiting = {}
         self.begun = time.monotonic()
         self.as_json = bool(os.environ.get("ANDON_JSON"))
-        self.interrupted = False
+        self.proven, self.pending = {}, set()
+        self._pid = os.getpid()
+        # Ctrl-C is answered with what is proven so far; Ansible then ends the run in its own way (exit code 99).
+        self._old_handler = signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, signum, frame):
+        if os.getpid() == self._pid and self.pending | set(self.proven):
+            done = sorted(h for h, good in self.proven.items() if good)
+            hosts = self.pending | set(self.proven)
+            lines = ["", "INTERRUPTED. Proven so far: %d/%d%s" % (len(done), len(hosts), " (%s)" % ", ".join(done) if done else "")]
+            rest = sorted(hosts - set(done))
+            if rest:
+                lines.append("NOT PROVEN: %s. What has begun on a host is finished there all the same." % ", ".join(rest))
+            lines.append("Pressing again is safe: andon stop")
+            # Straight to the terminal: the display's own lock may be held by what was interrupted.
+            os.write(2, ("\n".join(clean(line, 300) for line in lines) + "\n").encode())
+        signal.signal(signal.SIGINT, self._old_handler)
+        raise KeyboardInterrupt
 
     # Ordinary output only with -v; never in JSON mode.
 
@@ -112,6 +130,8 @@ class CallbackModule(Default):
             super().v2_playbook_on_include(included_file)
 
     def v2_runner_on_start(self, host, task):
+        if task.action == "emergency_stop":
+            self.pending.add(host.get_name())
         if self._loud:
             super().v2_runner_on_start(host, task)
 
@@ -121,6 +141,8 @@ class CallbackModule(Default):
         """One line for a host when its result says so (andon_progress: one line of words)."""
         data = result._result
         line = data.get("andon_progress")
+        if result._task.action == "emergency_stop":
+            self.proven[result._host.get_name()] = bool(data.get("proven"))
         if line:
             self.waiting.pop(result._host.get_name(), None)
             line = "%-14s %s" % (clean(result._host.get_name(), 30), clean(line, 160))

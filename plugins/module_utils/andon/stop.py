@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 
+from .resume import policy_text
 from .state import parse_utc
 from .text import clean, duration, plural
 
@@ -212,8 +213,7 @@ def parse(output):
 
 
 def _policy(one):
-    policy = one.get("restart_policy")
-    return (policy or {}).get("Name") or "no" if isinstance(policy, dict) or policy is None else str(policy)
+    return policy_text(one.get("restart_policy"))
 
 
 def _ended_at(finished_at, host, received_at):

@@ -1,0 +1,146 @@
+"""The cord: stop, kill-strategy, resume, status."""
+
+from __future__ import annotations
+
+import time
+from typing import NoReturn
+
+import click
+
+from cli import (
+    Settings,
+    capture_playbook,
+    check_options,
+    confirm_target,
+    fail,
+    interactive,
+    limit_option,
+    reason_option,
+    run_playbook,
+    yes_option,
+)
+
+
+@click.command("stop")
+@click.option("--now", is_flag=True, help="Freeze, then kill: no application code runs after the freeze. Default: SIGTERM, 5 s, SIGKILL.")
+@click.option("--until-proven", is_flag=True, help="Try hosts that are UNKNOWN again, by every route, until proven or Ctrl-C.")
+@limit_option
+@reason_option
+@yes_option
+@click.option("--check", is_flag=True, help="Show what would stop; change nothing.")
+@click.pass_obj
+def stop_command(settings: Settings, now: bool, until_proven: bool, limit: str | None, reason: str | None, yes: bool, check: bool) -> NoReturn:
+    """Stop every trading container on every host at once, latch them, and prove it.
+
+    Pulling the cord is always safe, and so is pulling it twice. One key is enough; --yes asks nothing.
+    Open orders are not cancelled by this; the report says so.
+
+    \b
+    andon stop
+    andon stop --now --yes --reason "runaway orders"
+    """
+    if not yes and not check:
+        if not interactive():
+            fail("The stop needs a key press and there is no terminal.", "Nothing was stopped.", "andon stop --yes")
+        click.echo("STOP ALL TRADING" + (f" on {limit}" if limit else " on every host") + "? Press Enter or y (any other key: no) ", err=True, nl=False)
+        key = click.getchar(echo=False)
+        click.echo("", err=True)
+        if key not in ("\r", "\n", "y", "Y"):
+            fail("Another key was pressed.", "Nothing was stopped.", "andon stop")
+    # From here to the hosts there is nothing but Ansible's own start.
+    extra = {
+        "andon_pressed_at": time.time(),
+        "andon_stop_mode": "now" if now else None,
+        "andon_until_proven": True if until_proven else None,
+        "andon_reason": reason,
+    }
+    run_playbook(settings, "emergency_stop", extra, limit=limit, check=check)
+
+
+@click.command("kill-strategy")
+@click.argument("strategy")
+@click.option("--now", is_flag=True, help="Freeze, then kill: no application code runs after the freeze.")
+@limit_option
+@reason_option
+@yes_option
+@click.option("--check", is_flag=True, help="Show what would stop; change nothing.")
+@click.pass_obj
+def kill_strategy_command(settings: Settings, strategy: str, now: bool, limit: str | None, reason: str | None, yes: bool, check: bool) -> NoReturn:
+    """Stop every container of one strategy on every host; prove it, and that nothing else was touched.
+
+    \b
+    andon kill-strategy momentum
+    """
+    require_strategy(strategy)
+    if not check:
+        confirm_target(strategy, yes, f"Strategy {strategy} will be stopped on {limit or 'every host'}.")
+    extra = {
+        "andon_pressed_at": time.time(),
+        "andon_strategy": strategy,
+        "confirm": strategy,
+        "andon_stop_mode": "now" if now else None,
+        "andon_reason": reason,
+    }
+    run_playbook(settings, "kill_strategy", extra, limit=limit, check=check)
+
+
+def require_strategy(strategy: str) -> None:
+    """Ends the command when this cannot be a strategy's id."""
+    from andon.text import clean, valid_id
+
+    if not valid_id(strategy):
+        fail(f"'{clean(strategy, 60)}' cannot be a strategy's id (letters, digits, dot, _ and -).", "Nothing was done.", "andon status")
+
+
+@click.command("resume")
+@click.option("--strategy", metavar="ID", help="Only this strategy (undoes kill-strategy).")
+@click.option("--incident", metavar="ID", help="Only if the latch belongs to this incident.")
+@limit_option
+@yes_option
+@check_options
+@click.pass_obj
+def resume_command(settings: Settings, strategy: str | None, incident: str | None, limit: str | None, yes: bool, check: bool, diff: bool) -> NoReturn:
+    """Lift the latch and start again what was stopped, with the restart policies from before.
+
+    Shows the plan, asks for the target's name, starts data, adapters, risk, strategies, with a health gate after each, one
+    canary host first. A gate that fails halts everything again that was started.
+
+    \b
+    andon resume --check
+    andon resume
+    """
+    if strategy:
+        require_strategy(strategy)
+    target = strategy or "all"
+    extra = {"andon_strategy": strategy, "incident": incident}
+    if check:
+        run_playbook(settings, "resume", extra, limit=limit, check=True, diff=diff)
+    code, report = capture_playbook(settings, "resume", extra, limit=limit, check=True)
+    plan = report.get("data", {})
+    if code or not plan.get("plan"):
+        for line in [report.get("headline", "No plan could be made."), *report.get("summary", []), *report.get("detail", [])]:
+            click.echo(line, err=True)
+        for one in report.get("failures", []):
+            click.echo(f"{one.get('host')}: {one.get('msg')}", err=True)
+        for line in report.get("next", []):
+            click.echo(f"Next: {line}", err=True)
+        raise SystemExit(code or 2)
+    click.echo("This will start, canary host first:", err=True)
+    for line in plan["plan"]:
+        click.echo(line, err=True)
+    confirm_target(target, yes, "TRADING STARTS AGAIN.")
+    # The digest makes the run refuse if the plan is another one by the time that it starts.
+    run_playbook(settings, "resume", extra | {"confirm": target, "andon_plan": plan["digest"]}, limit=limit)
+
+
+@click.command("status")
+@limit_option
+@click.pass_obj
+def status_command(settings: Settings, limit: str | None) -> NoReturn:
+    """What is halted, by whom and why, and what runs, per host. Read-only.
+
+    \b
+    andon status
+    andon --json status
+    """
+    run_playbook(settings, "status", {}, limit=limit)
