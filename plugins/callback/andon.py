@@ -114,12 +114,14 @@ class CallbackModule(Default):
             self._last_task_name = None
 
     def v2_playbook_on_no_hosts_matched(self):
-        self.failures.append({"host": "-", "msg": "no host matched"})
-        self._say(
-            "FAILED  no host of the inventory is in the group 'trading' (or --limit left none), so nothing was done.",
-            C.COLOR_ERROR,
-        )
-        self._say("        Next: ansible-inventory --graph, or andon use PATH", C.COLOR_ERROR)
+        words = "no host of the inventory is in the group 'trading' (or --limit left none)"
+        self.failures.append({"host": "-", "msg": words})
+        self._say("FAILED  %s, so nothing was done." % words, C.COLOR_ERROR)
+        self._say("Next: ansible-inventory --graph, or andon use PATH", C.COLOR_ERROR)
+        if self.as_json:
+            self._print_json()
+        # Ansible by itself exits 0 here. Nothing was asked of any host, so nothing is lost by ending at once.
+        raise SystemExit(2)
 
     def v2_playbook_on_no_hosts_remaining(self):
         if self._loud:
@@ -218,13 +220,16 @@ class CallbackModule(Default):
         if self._loud:
             super().v2_playbook_on_stats(stats)
         if self.as_json:
-            document = self.reports[-1] if self.reports else {"ok": False, "headline": "no report", "data": {}}
-            document = dict(document, failures=self.failures)
-            sys.stdout.write(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-            sys.stdout.flush()
+            self._print_json()
             return
         for report in self.reports:
             self._render(report)
+
+    def _print_json(self):
+        document = self.reports[-1] if self.reports else {"ok": False, "headline": "no report", "data": {}}
+        document = dict(document, failures=self.failures)
+        sys.stdout.write(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
 
     def _render(self, report):
         self._say("")
