@@ -143,7 +143,8 @@ latch_in() { # latch_in FOLDER LINES: writes or merges the latch there
                 say "note the latch file was damaged; a copy is kept beside it"
                 [ -n "$head" ] || head="{$A_HEADER,\"containers\":["
             fi
-            old=$(sed -n '/^{"id":"/{s/,$//;p;}' "$file")
+            # Whole lines only: each ends in a text field, and half a line never does.
+            old=$(sed -n '/^{"id":".*"},\{0,1\}$/{s/,$//;p;}' "$file")
             fresh=$(printf '%s\n%s\n' "$old" "$2" | awk 'NF { key = substr($0, 1, 72); if (!(key in seen)) { seen[key] = 1; print } }')
             # `&&`: a full disk must not leave half a file that looks whole.
             (umask 077; printf '%s\n' "$head" >"$new" && printf '%s\n' "$fresh" | sed '$!s/$/,/' >>"$new" && printf ']}\n' >>"$new") 2>/dev/null &&
