@@ -13,9 +13,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from andon import journal
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from andon import journal
 
 ROOT = Path(__file__).resolve().parents[3]
 WRITER = """
@@ -133,7 +134,7 @@ def test_a_crash_while_a_torn_line_is_repaired_loses_nothing(stop):
 
 
 def test_concurrent_writers_and_kill_9_lose_no_line_that_was_acknowledged(incident):
-    steady = [writer(incident, "w%d" % n, 25) for n in range(3)]
+    steady = [writer(incident, f"w{n}", 25) for n in range(3)]
     doomed = writer(incident, "doomed", 100000)
     said = [doomed.stdout.readline() for _ in range(5)]
     os.kill(doomed.pid, signal.SIGKILL)
