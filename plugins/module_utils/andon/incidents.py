@@ -102,6 +102,7 @@ class Run:
     hosts: dict[str, str] = field(default_factory=dict)
     seconds: float | None = None
     headline: str = ""
+    summary: list[str] = field(default_factory=list)
     command: list[str] = field(default_factory=list)
     variables: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
@@ -366,6 +367,7 @@ def _ended(result: Incident, line: dict[str, Any], who: str, at: float) -> str:
     run.hosts = {clean(host, 60): clean(how, 20) for host, how in hosts.items()} if isinstance(hosts, dict) else {}
     report = data.get("report") if isinstance(data.get("report"), dict) else {}
     run.headline = clean(report.get("headline", ""), 160)
+    run.summary = [clean(text, 200) for text in _list(report.get("summary"))][:30]
     run.data = report.get("data") if isinstance(report.get("data"), dict) else {}
     _effects(result, run)
     return "%s%s: %s" % (run.verb, " (check only)" if run.check else "", outcome(run))
