@@ -35,6 +35,9 @@ _OWNED = re.compile(r"(?P<text>.*\S)\s*\((?P<owner>[^(),]+),\s*(?P<due>[^(),]+)\
 _ROW = re.compile(r"\s*[-*] (\d{4}-\d{2}-\d{2} \d{2}:\d{2}(?::\d{2})?)\b")
 _STEPPED = "(the clock stepped back here)"
 
+# Braces as entities: a backslash would leave "{%" as it is, for whatever renders the Markdown with Jinja or Liquid later on.
+_ESCAPES = {ord(c): "\\" + c for c in "\\`*_[]#|~$!@"} | {ord(c): "&#%d;" % ord(c) for c in "{}&<>"}
+
 
 # Inert text
 
@@ -44,9 +47,7 @@ def md(value: Any, limit: int = 500) -> str:
 
     It is safe after a list mark, in a table's cell and in a heading.
     """
-    text = incidents.brief(value, limit)
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    text = re.sub(r"([\\`*_{}\[\]#|~$!@])", r"\\\1", text)
+    text = incidents.brief(value, limit).translate(_ESCAPES)
     # A list's or a heading's mark at the start of the text would count after "- ", too.
     text = re.sub(r"^([-+=:])", r"\\\1", text)
     return re.sub(r"^(\d+)([.)])", r"\1\\\2", text)

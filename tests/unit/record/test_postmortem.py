@@ -218,7 +218,7 @@ def test_a_template_of_ones_own_gets_inert_text_and_its_mistakes_are_named(incid
         "# Incident: {{ incident.date }} - {{ incident.title }}\n{% call block('rows') %}{% for r in timeline %}{{ r.text }}\n{% endfor %}{% endcall %}\n"
     )
     write(incident, path, template=own)
-    assert "&lt;/script&gt;" in path.read_text() and "<script" not in path.read_text()
+    assert "&#60;/script&#62;" in path.read_text() and "<script" not in path.read_text()
     for bad, why in (("{{ nope }}", "nope"), ("a\n{% if %}", "line 2"), ("{{ ''.__class__.__mro__ }}", "mistake")):
         own.write_text(bad)
         with pytest.raises(incidents.IncidentError, match=why):
