@@ -375,7 +375,7 @@ def _ended(result: Incident, line: dict[str, Any], who: str, at: float) -> str:
 
 def _effects(result: Incident, run: Run) -> None:
     """What a finished run means for the incident: a halt, its end, a mitigation."""
-    if run.check or run.interrupted or run.ended is None:
+    if run.check or run.ended is None:
         return
     reached = any(how in ("ok", "changed", "failed") for how in run.hosts.values())
     if run.verb in HALTING and reached:
@@ -384,6 +384,8 @@ def _effects(result: Incident, run: Run) -> None:
             same.proven, same.headline = same.proven or run.ok, run.headline or same.headline
         else:
             result.halts.append(Halt(run.scope, run.began, None, run.ok, run.headline))
+    if run.interrupted:  # what was halted until then is halted; nothing else is known
+        return
     if run.verb == "resume" and run.ok and not run.limit:
         for halt in result.halted:
             if not run.variables.get("strategy") or halt.scope.startswith(run.scope):
@@ -398,7 +400,7 @@ def outcome(run: Run) -> str:
     if run.ended is None:
         return "no end is recorded (killed, or still running)"
     words = run.headline or ("done" if run.ok else "FAILED")
-    bad = sorted(host for host, how in run.hosts.items() if how in ("failed", "unreachable"))
+    bad = sorted(host for host, how in run.hosts.items() if how not in ("ok", "changed"))
     if run.interrupted:
         words = "INTERRUPTED, how far it came is not known here"
     elif not run.headline:
@@ -624,7 +626,7 @@ def current(wanted: str | None = None) -> str | None:
         folder(wanted)
         return wanted
     try:
-        name = (incidents_dir() / "active").read_text(encoding="utf-8").strip()
+        name = (state.state_dir() / "active").read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         name = ""
     if name and valid_id(name):
@@ -644,11 +646,11 @@ def require(wanted: str | None = None) -> str:
 
 def set_active(incident: str | None) -> None:
     """Makes an incident the current one; None: none is."""
-    path = incidents_dir() / "active"
+    path = state.state_dir() / "active"  # incident_id.active reads it for the latch
     if incident is None:
         path.unlink(missing_ok=True)
     else:
-        state.write_atomic(path, incident + "\n", journal._mode(incidents_dir()))
+        state.write_atomic(path, incident + "\n", journal.file_mode(path.parent))
 
 
 def slug(title: str, limit: int = 40) -> str:
@@ -674,6 +676,7 @@ def open_incident(
     detected: float | None = None,
     another: bool = True,
     verb: str = "open",
+    wanted: str | None = None,
     actor: dict[str, Any] | None = None,
     wait: float = journal.LOCK_WAIT,
 ) -> str:
@@ -686,6 +689,7 @@ def open_incident(
         detected: when it was noticed (Unix time in seconds); None: now.
         another: open it even though one is open (one that is resolved does not count).
         verb, actor: as in C(journal.append).
+        wanted: the id, if it is one and free (a stop's latch names it before the incident is opened).
         wait: longest wait for another writer, in seconds.
 
     Returns:
@@ -700,7 +704,7 @@ def open_incident(
         journal.make_folder(base)
         handle = os.open(base / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
     except OSError as error:
-        raise journal._unwritable(base, error) from error
+        raise journal.unwritable(base, error) from error
     try:
         # Two people who open one at the same time: the second one is told about the first.
         journal.lock(handle, base / ".lock", wait)
@@ -713,19 +717,26 @@ def open_incident(
                         "Nothing was opened. It may be the same one.",
                         'andon note "..."   or, for a second incident, the same command with --another',
                     )
-        name = _new_folder(base, title)
+        name = _new_folder(base, title, wanted)
         data = {"title": title, "severity": severity, "unsure": unsure, "detected": state.utc(detected) if detected else state.utc_now()}
         journal.append(base / name, "incident.opened", verb, data, actor, wait=wait)
         set_active(name)
         return name
     except OSError as error:
-        raise journal._unwritable(base, error) from error
+        raise journal.unwritable(base, error) from error
     finally:
         fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)
 
 
-def _new_folder(base: Path, title: str) -> str:
+def _new_folder(base: Path, title: str, wanted: str | None) -> str:
+    """Makes the folder of a new incident; one that only has a proof in it is taken over.
+
+    A folder without a journal under the wanted id is a stop's own, which writes its proof before the incident is opened.
+    """
+    if valid_id(wanted) and not (base / str(wanted) / journal.NAME).exists():
+        journal.make_folder(base / str(wanted))
+        return str(wanted)
     stem = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d-") + slug(title)
     number = 1
     while True:
@@ -762,7 +773,7 @@ def attach(incident: str, source: Path) -> dict[str, Any]:
         try:
             return _copy(reader, place, source.name)
         except OSError as error:
-            raise journal._unwritable(place, error) from error
+            raise journal.unwritable(place, error) from error
 
 
 def _copy(reader: BinaryIO, place: Path, name: str) -> dict[str, Any]:
@@ -779,7 +790,7 @@ def _copy(reader: BinaryIO, place: Path, name: str) -> dict[str, Any]:
             os.fsync(writer.fileno())
         safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".")[-80:] or "file"
         target = place / ("%s-%s" % (digest.hexdigest()[:12], safe))
-        os.chmod(temporary, journal._mode(place))
+        os.chmod(temporary, journal.file_mode(place))
         os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -805,7 +816,7 @@ def close(incident: str) -> None:
     try:
         set_active(rest[0] if rest else None)
     except OSError as error:
-        raise journal._unwritable(incidents_dir(), error) from error
+        raise journal.unwritable(incidents_dir(), error) from error
 
 
 def reopen(incident: str, text: str) -> None:

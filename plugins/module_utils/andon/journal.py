@@ -110,7 +110,7 @@ def append(
         with _locked(path, wait) as handle:
             return _append_locked(handle, folder, fields)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def read(incident_dir: str | Path) -> list[dict[str, Any]]:
@@ -202,7 +202,7 @@ def _keep_torn(folder: Path, tail: bytes) -> dict[str, Any]:
     digest = hashlib.sha256(tail).hexdigest()
     path = folder / ("journal.torn-%s" % digest[:16])
     if not path.exists():
-        state.write_atomic(path, tail, _mode(folder))
+        state.write_atomic(path, tail, file_mode(folder))
     return {"file": path.name, "bytes": len(tail), "sha256": digest}
 
 
@@ -216,7 +216,7 @@ def _locked(path: Path, wait: float) -> Iterator[int]:
         lock(handle, path, wait)
         if new:
             with contextlib.suppress(PermissionError):  # another member of the group made it first
-                os.fchmod(handle, _mode(path.parent))
+                os.fchmod(handle, file_mode(path.parent))
             sync_folder(path.parent)
         yield handle
     finally:
@@ -275,7 +275,8 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-def _mode(folder: Path) -> int:
+def file_mode(folder: Path) -> int:
+    """Permissions of a new file: the group's, too, where the folder is the group's (a shared bastion)."""
     return 0o660 if folder.stat().st_mode & stat.S_IWGRP else 0o640
 
 
@@ -366,7 +367,8 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _unwritable(path: Path, error: OSError) -> JournalError:
+def unwritable(path: Path, error: OSError) -> JournalError:
+    """An operating system's error in an operator's words."""
     reason = error.strerror or str(error)
     then = "df -h %s" % path.parent
     if error.errno in (errno.EACCES, errno.EPERM):

@@ -77,7 +77,7 @@ def test_a_whole_life_over_midnight_utc():
         (1, ended(2, "emergency_stop", T0 + 9, ok=False, hosts={"host-a": "changed", "host-d": "unreachable"}), False, True),
         (1, ended(2, "emergency_stop", T0 + 9, ok=False, hosts={"host-d": "unreachable"}), False, False),
         (1, ended(2, "emergency_stop", T0 + 9, check=True), False, False),
-        (1, ended(2, "emergency_stop", T0 + 9, interrupted=True), False, False),
+        (1, ended(2, "emergency_stop", T0 + 9, interrupted=True), False, True),
         (1, ended(2, "kill_strategy", T0 + 9, variables={"strategy": "mm-1"}), True, True),
         (1, ended(2, "restart", T0 + 9), False, False),
         (2, ended(2, "restart", T0 + 9), True, False),
@@ -243,7 +243,7 @@ def test_ids_files_and_two_open_incidents():
     incidents.record(first, "resolved", "resolve")
     third = incidents.open_incident("ελληνικά", 3, another=False)  # a resolved one does not stand in the way
     assert third.endswith("-incident")
-    (incidents.incidents_dir() / "active").write_text("../../etc/passwd")
+    (state.state_dir() / "active").write_text("../../etc/passwd")
     assert incidents.current() in (third, first)
     incidents.reopen(second, "not over")
     assert incidents.current() == second and incidents.load(second).state == "detected"
