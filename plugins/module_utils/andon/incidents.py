@@ -160,6 +160,7 @@ class Incident:
     events: list[Event] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
     clock_steps: list[int] = field(default_factory=list)  # seq of lines whose time is before the line above
+    postmortem: str = ""  # the file it was last written to
     lines: int = 0  # lines of the incident itself: what a post-mortem writes is not one
     head: str = journal.GENESIS  # hash of the last of those lines
 
@@ -223,6 +224,8 @@ def _fold_line(result: Incident, line: dict[str, Any], at: float, stepped: bool)
     elif kind == "verb.ended":
         text = _ended(result, line, who, at)
     elif group == "postmortem":
+        path = data.get("path")
+        result.postmortem = path if isinstance(path, str) else result.postmortem
         return
     else:
         text = clean("%s %s" % (kind, json.dumps(data, sort_keys=True)[:400] if data else ""), 300)

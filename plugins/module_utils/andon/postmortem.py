@@ -105,11 +105,14 @@ def view(incident: Incident, levels: dict[int, Severity], output: Path) -> dict[
 
 
 def _rows(incident: Incident) -> list[incidents.Event]:
-    """The timeline's events: a run's beginning is left out when its end stands right behind it."""
+    """The timeline's events.
+
+    A run's beginning is left out when its end stands right behind it; so is the closing, which comes after the writing.
+    """
     events, result = incident.events, []
     finished = {run.seq for run in incident.runs if run.ended is not None and (run.seconds or 0) < 60}
     for event in events:
-        if event.kind == "verb.began" and event.seq in finished and not event.stepped_back:
+        if event.kind == "incident.closed" or (event.kind == "verb.began" and event.seq in finished and not event.stepped_back):
             continue
         result.append(event)
     return result
