@@ -21,6 +21,7 @@ requirements:
 """
 
 import atexit
+import contextlib
 import os
 import time
 import uuid
@@ -63,7 +64,7 @@ class Recording:
         self.variables = {}
         self.incident = None
         self.noted = False
-        self.missed = False
+        self.tried = False
 
     def saw(self, host, how):
         """Remembers the worst of what happened to a host."""
@@ -129,11 +130,12 @@ class CallbackModule(CallbackBase):
             return
         manager = play.get_variable_manager()
         run.variables = dict(getattr(manager, "extra_vars", None) or {})
-        if run.verb in STOPS or run.noted or run.missed:
+        if run.verb in STOPS or run.tried:
             return
-        # One try: a journal that cannot be written is said once, and the line is written at the end if that works.
-        run.missed = True
-        self._note_start(run, START_WAIT)
+        run.tried = True
+        # An error is not said yet: the end tries again, and says it if that fails, too.
+        with contextlib.suppress(Exception):
+            self._note_start(run, START_WAIT)
 
     def _result(self, result, how):
         run = self.run
@@ -219,7 +221,7 @@ class CallbackModule(CallbackBase):
         data = (run.report or {}).get("data")
         # The latch on the hosts names this incident already: the same id, if it is free.
         wanted = data.get("incident") if isinstance(data, dict) else None
-        name = incidents.open_incident(STOPS[run.verb], 1, detected=run.began, verb=run.verb, wanted=wanted, wait=END_WAIT)
+        name = incidents.open_incident(STOPS[run.verb], 1, detected=run.began, verb=run.verb, wanted=wanted, join=True, wait=END_WAIT)
         if run.proof:
             self._guarded(self._keep_proof, Path(run.proof), incidents.folder(name))
         return name

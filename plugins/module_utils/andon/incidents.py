@@ -680,6 +680,7 @@ def open_incident(
     another: bool = True,
     verb: str = "open",
     wanted: str | None = None,
+    join: bool = False,
     actor: dict[str, Any] | None = None,
     wait: float = journal.LOCK_WAIT,
 ) -> str:
@@ -692,6 +693,7 @@ def open_incident(
         detected: when it was noticed (Unix time in seconds); None: now.
         another: open it even though one is open (one that is resolved does not count).
         verb, actor: as in C(journal.append).
+        join: if one is open by now, take that one (two stops that end at the same time).
         wanted: the id, if it is one and free (a stop's latch names it before the incident is opened).
         wait: longest wait for another writer, in seconds.
 
@@ -711,6 +713,8 @@ def open_incident(
     try:
         # Two people who open one at the same time: the second one is told about the first.
         journal.lock(handle, base / ".lock", wait)
+        if join and (name := current()):
+            return name
         if not another:
             for name in open_ids():
                 found = load(name)

@@ -276,6 +276,15 @@ def test_two_people_who_open_at_once_get_one_incident():
     assert sum(isinstance(r, str) for r in results) == 1 and len(results) == 4 and len(incidents.ids()) == 1
 
 
+def test_two_stops_that_end_at_once_share_one_incident():
+    names = {incidents.open_incident("Emergency stop", 1, wanted="2026-11-22-emergency-stop", join=True) for _ in range(2)}
+    assert names == {"2026-11-22-emergency-stop"} and len(journal.read(incidents.folder(*names))) == 1
+    incidents.record(*names, "resolved", "resolve")
+    incidents.close(*names)
+    assert incidents.open_incident("Emergency stop", 1, wanted="2026-11-22-emergency-stop", join=True) not in names
+    assert incidents.open_incident("x", 1, wanted="../x") == state.utc_now()[:10] + "-x"
+
+
 def test_an_attachment_is_copied_with_its_hash(tmp_path):
     name = incidents.open_incident("x", 2)
     source = tmp_path / "..graph <1>.png"

@@ -216,6 +216,22 @@ def test_a_journal_that_cannot_be_written_is_a_loud_warning_at_the_end_and_nothi
     assert run.said[1].startswith("  It means: ") and run.said[2].startswith("  Next: ")
 
 
+def test_a_start_that_could_not_be_written_is_written_at_the_end(drive, opened):
+    path = incidents.folder(opened) / journal.NAME
+    handle = os.open(path, os.O_RDWR)
+    run = drive()
+    try:
+        journal.lock(handle, path, 1)
+        run.module.START_WAIT = 0.05
+        run.start("restart.yml")
+    finally:
+        os.close(handle)
+    assert [line["kind"] for line in lines(opened)] == ["incident.opened"]
+    run.callback.v2_runner_on_ok(result("host-a"))
+    run.end()
+    assert [line["kind"] for line in lines(opened)][1:] == ["verb.began", "verb.ended"] and run.said == []
+
+
 def test_any_other_error_is_a_warning_too(drive, tmp_path):
     (tmp_path / "state").write_text("a file where the folder should be")
     run = drive().start()
