@@ -395,7 +395,7 @@ def _effects(result: Incident, run: Run) -> None:
                 halt.until = run.ended
     verbs = MITIGATING if result.severity == 1 else MITIGATING | MITIGATING_LESSER
     if run.ok and reached and run.verb in verbs and result.mitigated is None:
-        result.mitigated, result.mitigated_by = run.ended, "%s by %s" % (run.verb, run.actor)
+        result.mitigated, result.mitigated_by = run.ended, "%s, %s" % (run.verb, run.actor)
 
 
 def outcome(run: Run) -> str:
@@ -868,12 +868,17 @@ def fit(text: str, columns: int = 80) -> str:
     return result + "…"
 
 
+def target_words(seconds: float | None) -> str:
+    """A target as a person says it: 5 min, 4 h."""
+    return "none set" if seconds is None else duration(seconds).removesuffix(" 00 s").removesuffix(" 00 min")
+
+
 def _clock_line(name: str, at: float | None, by: str, since: float | None, target: float | None, now: float, over: bool) -> str:
     head = "%-13s" % name
-    aim = ", target %s" % duration(target) if target is not None else ""
+    aim = " (target %s)" % target_words(target) if target is not None else ""
     if at is not None:
         took = " after " + duration(max(at - since, 0.0)) if since is not None else ""
-        return head + "%s UTC%s%s%s" % (moment(at), took, aim, " by " + by if by else "")
+        return head + moment(at)[5:] + took + aim + (", " + by if by else "")
     if over or since is None:
         return head + "-"
     left = target - (now - since) if target is not None else None

@@ -91,7 +91,7 @@ def view(incident: Incident, levels: dict[int, Severity], output: Path) -> dict[
         ],
         "people": ["%s: %s" % (md(role), md(person)) for role, person in sorted(incident.roles.items())],
         "journal": {"lines": incident.lines, "head": incident.head if re.fullmatch("[0-9a-f]{64}", incident.head) else "-"},
-        "timeline": [_row(event) for event in _rows(incident)],
+        "timeline": [_row(event) for event in rows(incident)],
         "duration": _whole(incident),
         "durations": durations(incident, severity),
         "halts": [_halt(halt) for halt in incident.halts],
@@ -104,7 +104,7 @@ def view(incident: Incident, levels: dict[int, Severity], output: Path) -> dict[
     }
 
 
-def _rows(incident: Incident) -> list[incidents.Event]:
+def rows(incident: Incident) -> list[incidents.Event]:
     """The timeline's events.
 
     A run's beginning is left out when its end stands right behind it; so is the closing, which comes after the writing.
@@ -148,7 +148,7 @@ def durations(incident: Incident, severity: Severity) -> list[dict[str, str]]:
         met = "-" if target is None else "NO" if took is None or took > target else "yes"
         if at is not None and incident.detected is not None and at < incident.detected:
             met += " (the clock stepped back)"
-        aim = "under " + duration(target) if target is not None else "none set"
+        aim = ("under " if target is not None else "") + incidents.target_words(target)
         rows.append({"name": name, "took": duration(took) if took is not None else "not recorded", "target": aim, "met": met})
     return rows
 

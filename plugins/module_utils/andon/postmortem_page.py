@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from . import incidents
+from . import incidents, postmortem
 from .incidents import Incident
 from .text import clean, duration, size
 
@@ -80,7 +80,7 @@ def _body(text: str) -> str:
 
 def figure(incident: Incident) -> str:
     """The drawn timeline: halts as bars, events as numbered ticks, error rate and memory as curves when recorded."""
-    events = incident.events
+    events = postmortem.rows(incident)
     curves = [(name, unit, points) for name, unit in SERIES if len(points := series(incident, name)) > 1]
     times = [event.at for event in events] + [halt.since for halt in incident.halts]
     times += [halt.until for halt in incident.halts if halt.until is not None]
@@ -99,10 +99,16 @@ def figure(incident: Incident) -> str:
         parts += _curve(scale, name, unit, points, y)
         y += 84
     missing = [name.replace("_", " ") for name, _ in SERIES if name not in [curve[0] for curve in curves]]
-    note = "Numbers are the rows of the timeline, in order; red: halted."
+    note = "Red: halted. Blue marks: events, in the order of the list."
     note += " Not recorded: %s." % ", ".join(missing) if missing else ""
+    words = "\n".join("<li>%s</li>" % html.escape(_words(event)) for event in events)
     head = '<svg viewBox="0 0 %d %d" role="img" aria-label="Timeline from %s to %s UTC">' % (WIDTH, y + 8, incidents.moment(start), incidents.moment(end))
-    return "<figure>\n%s\n%s\n</svg>\n<figcaption>%s</figcaption>\n</figure>\n" % (head, "\n".join(parts), note)
+    legend = "<details>\n<summary>What the numbers are</summary>\n<ol>\n%s\n</ol>\n</details>" % words
+    return "<figure>\n%s\n%s\n</svg>\n<figcaption>%s</figcaption>\n%s\n</figure>\n" % (head, "\n".join(parts), note, legend)
+
+
+def _words(event: incidents.Event) -> str:
+    return clean("%s UTC %s: %s" % (incidents.moment(event.at), event.actor, event.text), 300)
 
 
 def _axis(scale: Scale) -> list[str]:
@@ -136,7 +142,7 @@ def _ticks(scale: Scale, events: list[incidents.Event], y: int) -> list[str]:
     row_ends = [-100.0, -100.0]
     for number, event in enumerate(events, 1):
         x = scale.x(event.at)
-        words = html.escape(clean("%d. %s UTC %s: %s" % (number, incidents.moment(event.at), event.actor, event.text), 300))
+        words = html.escape("%d. %s" % (number, _words(event)))
         parts.append('<line x1="%s" y1="%d" x2="%s" y2="%d" class="tick"><title>%s</title></line>' % (x, y, x, y + 14, words))
         # Numbers that would lie on each other go to the second row, or are left out: the tick has its words.
         for row in (0, 1):

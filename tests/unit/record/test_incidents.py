@@ -57,7 +57,7 @@ def test_a_whole_life_over_midnight_utc():
     )
     assert (found.id, found.title, found.state, found.severity) == ("2026-11-22-exchange-down", "Exchange down", "closed", 1)
     assert (found.detected, found.opened, found.acknowledged, found.acknowledged_by) == (T0 - 60, T0, T0 + 30, "bob")
-    assert (found.mitigated, found.mitigated_by) == (T0 + 110, "emergency_stop by ann")
+    assert (found.mitigated, found.mitigated_by) == (T0 + 110, "emergency_stop, ann")
     assert (found.resolved, found.resolution, found.closed) == (T0 + 200, "venue is back", T0 + 300)
     assert [(level, why) for _, level, _, why in found.severities] == [(2, "unsure, so the higher one"), (1, "money at risk")]
     assert found.roles == {"commander": "bob"}
@@ -144,7 +144,7 @@ json_data = st.recursive(
 KINDS = ["incident." + what for what in incidents._INCIDENT] + ["verb.began", "verb.ended", "journal.torn", "postmortem.written", "x"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -202,7 +202,7 @@ def test_the_screen_says_what_matters():
     text = "\n".join(screen)
     assert screen[0].startswith("2026-11-22-exchange-down") and screen[0].endswith("SEV1 DETECTED") and len(screen[0]) == 80
     assert "2026-11-22 23:58:00 UTC, 12 min 03 s ago" in text
-    assert "Acknowledged NOT YET, OVERDUE by 7 min 03 s, target 5 min 00 s" in text
+    assert "Acknowledged NOT YET, OVERDUE by 7 min 03 s (target 5 min)" in text
     assert "HALTED       all trading since 2026-11-22 23:58:57 UTC: 7/8 HALTED, 1 UNKNOWN" in text
     assert "OVERDUE      acknowledgement by 7 min 03 s; mitigation by 7 min 03 s" in text
     assert [n for n in range(3, 12) if f"note {n}" in text] == [7, 8, 9, 10, 11]

@@ -72,7 +72,7 @@ def test_line_form_and_hash_can_be_checked_with_sha256sum_alone(incident):
     assert journal.verify(incident) == journal.Verdict(2, line["hash"], None, "", 0, ())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     before=st.lists(st.text(max_size=40), min_size=0, max_size=4),
     cut=st.integers(1, 400),
@@ -101,7 +101,7 @@ def test_a_write_torn_anywhere_loses_no_whole_line_and_no_torn_byte(before, cut,
         shutil.rmtree(root)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(stop=st.integers(0, 1200))
 def test_a_crash_while_a_torn_line_is_repaired_loses_nothing(stop):
     """The repair itself may stop after any number of bytes: no truncation, no sync, only some of the bytes."""
