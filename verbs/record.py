@@ -411,6 +411,8 @@ def postmortem_command(context: click.Context, incident: str | None, output: Pat
     Exit code 3: an edited block was kept although the journal says something new; both versions are shown.
     """
     if context.invoked_subcommand:
+        if incident or output or template:
+            raise click.UsageError(f"Options stand after the last word: andon postmortem {context.invoked_subcommand} --incident ID", context)
         return
     from andon import postmortem
 

@@ -40,7 +40,12 @@ from ansible.plugins.callback import CallbackBase
 # Nothing stands between the key press and the stop, not even the journal: these are recorded when they are over.
 STOPS = {"emergency_stop": "Emergency stop", "kill_strategy": "Strategy killed"}
 # Extra vars whose values are recorded. Everything else may be a secret: its name is recorded and nothing more.
-SAFE = ("service", "strategy", "reason", "andon_reason", "name", "memory", "to", "confirm", "andon_stop_mode", "since", "until")
+SAFE = (
+    *("service", "strategy", "andon_strategy", "reason", "andon_reason", "name", "memory", "to", "confirm"),
+    *("andon_stop_mode", "andon_pressed_at", "andon_until_proven", "incident", "since", "until"),
+)
+# Verdicts of a stop that was never sent: a typo must not open an incident. (A host that did not answer does.)
+REFUSED = ("REFUSED", "NOT HERE")
 # What is kept of a report's data, and how much of it (bytes of JSON): a journal is read at 3 a.m.
 KEPT = ("orders", "positions", "release", "evidence", "bundle", "error_rate", "memory", "strategy")
 KEPT_BYTES = 65536
@@ -217,6 +222,9 @@ class CallbackModule(CallbackBase):
         from ansible.module_utils.andon import incidents
 
         if run.verb not in STOPS or context.CLIARGS.get("check") or not run.hosts:
+            return None
+        judged = self._judgements(run)
+        if judged and all(isinstance(one, dict) and one.get("verdict") in REFUSED for one in judged.values()):
             return None
         data = (run.report or {}).get("data")
         # The latch on the hosts names this incident already: the same id, if it is free.

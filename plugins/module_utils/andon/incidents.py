@@ -32,6 +32,8 @@ JournalError = journal.JournalError
 MITIGATING = frozenset({"emergency_stop", "kill_strategy", "rollback"})
 MITIGATING_LESSER = frozenset({"restart", "limit_memory"})
 HALTING = frozenset({"emergency_stop", "kill_strategy"})
+# Verdicts of a stop that did nothing on a host: refused input, no such strategy there, no answer, nothing that it covers.
+UNTOUCHED = frozenset({"REFUSED", "NOT HERE", "UNKNOWN", "NOTHING MATCHES", "WOULD HALT"})
 # What counts as a word to the others: the next update is due an interval after the last of these.
 UPDATES = frozenset({"opened", "updated", "severity", "mitigated", "resolved", "reopened", "note", "handoff"})
 _YEAR_2200 = 7258118400  # Unix time; nothing that is later was ever measured
@@ -108,9 +110,23 @@ class Run:
     data: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def strategy(self) -> str:
+        """The one strategy that the run was about; "": all."""
+        given = (self.variables.get(name) for name in ("andon_strategy", "strategy"))
+        return clean(next((one for one in given if one), None) or self.data.get("strategy") or "", 64)
+
+    @property
+    def touched(self) -> bool:
+        """Something was done on at least one host: by the verb's own verdicts where it has them, else by the results."""
+        hosts = self.data.get("hosts")
+        verdicts = [one.get("verdict") for one in hosts.values() if isinstance(one, dict)] if isinstance(hosts, dict) else []
+        if any(verdicts):
+            return any(verdict and verdict not in UNTOUCHED for verdict in verdicts)
+        return any(how in ("ok", "changed", "failed") for how in self.hosts.values())
+
+    @property
     def scope(self) -> str:
-        strategy = self.variables.get("strategy")
-        what = "strategy " + clean(strategy, 64) if strategy else "all trading"
+        what = "strategy " + self.strategy if self.strategy else "all trading"
         return what + (" (only " + clean(self.limit, 60) + ")" if self.limit else "")
 
 
@@ -380,8 +396,7 @@ def _effects(result: Incident, run: Run) -> None:
     """What a finished run means for the incident: a halt, its end, a mitigation."""
     if run.check or run.ended is None:
         return
-    reached = any(how in ("ok", "changed", "failed") for how in run.hosts.values())
-    if run.verb in HALTING and reached:
+    if run.verb in HALTING and run.touched:
         same = next((halt for halt in result.halted if halt.scope == run.scope), None)
         if same:  # pressed again: halted since the first time
             same.proven, same.headline = same.proven or run.ok, run.headline or same.headline
@@ -391,10 +406,10 @@ def _effects(result: Incident, run: Run) -> None:
         return
     if run.verb == "resume" and run.ok and not run.limit:
         for halt in result.halted:
-            if not run.variables.get("strategy") or halt.scope.startswith(run.scope):
+            if not run.strategy or halt.scope.startswith(run.scope):
                 halt.until = run.ended
     verbs = MITIGATING if result.severity == 1 else MITIGATING | MITIGATING_LESSER
-    if run.ok and reached and run.verb in verbs and result.mitigated is None:
+    if run.ok and run.touched and run.verb in verbs and result.mitigated is None:
         result.mitigated, result.mitigated_by = run.ended, "%s, %s" % (run.verb, run.actor)
 
 

@@ -161,6 +161,10 @@ def test_verify_names_the_first_bad_line_and_fails(andon):
     assert "4 lines" in andon("verify", "--all") and "journal.torn" in andon("show")
 
 
+def test_an_option_in_front_of_a_subcommand_is_not_dropped_silently(andon):
+    assert "stand after" in andon("postmortem", "--incident", "x", "check", code=2)
+
+
 def test_machines_get_json(andon):
     andon("open", "--sev", "1", "one \x1b[31m")
     name = incidents.current()

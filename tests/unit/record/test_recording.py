@@ -160,6 +160,10 @@ def test_what_opens_no_incident(drive, tmp_path):
         stop(run, tmp_path)
         run.end()
     drive().start().end()  # no host at all: nothing was stopped
+    typo = drive().start("kill_strategy.yml", strategy="nope")
+    typo.callback.v2_runner_on_ok(result("host-a", verdict="NOT HERE", proven=True))
+    typo.callback.v2_runner_on_failed(result("host-a", **report(False, "NOT FOUND", host_a={"verdict": "NOT HERE"})))
+    typo.end(failures=("host-a",))
     other = drive()
     other.callback.v2_playbook_on_start(types.SimpleNamespace(_file_name=str(tmp_path / "emergency_stop.yml")))
     stop(other, tmp_path)
