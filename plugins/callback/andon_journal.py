@@ -135,6 +135,10 @@ class CallbackModule(CallbackBase):
             return
         manager = play.get_variable_manager()
         run.variables = dict(getattr(manager, "extra_vars", None) or {})
+        # The CLI says when the key was pressed; the run itself began a moment later.
+        pressed = run.variables.get("andon_pressed_at")
+        if isinstance(pressed, (int, float)) and 0 <= run.began - pressed < 60:
+            run.began = float(pressed)
         if run.verb in STOPS or run.tried:
             return
         run.tried = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import time
 import types
 from pathlib import Path
 
@@ -138,7 +139,8 @@ def stop(run, tmp_path):
 
 
 def test_a_stop_without_an_incident_opens_one_under_the_latchs_id_when_it_is_over(drive, tmp_path):
-    run = drive().start()
+    pressed = round(time.time() - 5, 3)
+    run = drive().start(andon_pressed_at=pressed)
     stop(run, tmp_path)
     assert not state.state_dir().exists()
     run.end(changed=("host-a",))
@@ -146,7 +148,7 @@ def test_a_stop_without_an_incident_opens_one_under_the_latchs_id_when_it_is_ove
     assert [line["kind"] for line in lines("2026-11-22-emergency-stop")] == ["incident.opened", "verb.began", "verb.ended"]
     found = incidents.load("2026-11-22-emergency-stop")
     assert (found.title, found.severity, found.state) == ("Emergency stop", 1, "mitigated")
-    assert found.detected < found.opened and found.halted[0].proven
+    assert abs(found.detected - pressed) < 0.01 and abs(found.halted[0].since - pressed) < 0.01 and found.halted[0].proven
     assert (incidents.folder(found.id) / "proof.json").read_text() == "{}"
     again = drive().start()
     stop(again, tmp_path)
