@@ -139,7 +139,7 @@ class HostStop:
 def _moment(words):
     try:
         clock = float(words[0])
-    except ValueError:
+    except (IndexError, ValueError):
         clock = None  # a date without %N
     try:
         return (clock, float(words[1]))
