@@ -184,7 +184,8 @@ def write_inventory(addresses: dict[str, str], venue: str) -> None:
     known = []
     for name, where in addresses.items():
         public = docker("exec", container(name), "cat", "/etc/ssh/ssh_host_ed25519_key.pub")
-        known.append(f"{where} {' '.join(public.split()[:2])}")
+        # Port 2222 is where the tests put a second way to the same host.
+        known.append(f"{where},[{where}]:2222 {' '.join(public.split()[:2])}")
         hosts[name] = {"ansible_host": where}
     KNOWN_HOSTS.write_text("\n".join(known) + "\n")
     inventory = {

@@ -21,7 +21,12 @@ up)
 reset) # back to what a fresh host has: engine and sshd on, no latch, exactly the project's containers, all running
     rm -f /run/lab/engine-off
     pkill -CONT -x dockerd || true # may not be stopped at all
-    pgrep -x sshd >/dev/null || /usr/sbin/sshd
+    # One sshd, on port 22: a test may have killed it, or left one on another port.
+    if [ "$(ss -Hltn | awk '$4 ~ /:(22|2222)$/' | wc -l)" != 2 ] || ss -Hltn | grep -q ':2222 '; then
+        pkill -x sshd || true # there may be none
+        sleep 0.2
+        /usr/sbin/sshd
+    fi
     rm -rf /var/lib/andon /run/andon
     tries=0
     until docker info >/dev/null 2>&1; do

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -21,6 +22,9 @@ class Lab:
     """The lab as a test sees it."""
 
     hosts = fleet_lab.HOSTS
+
+    def __init__(self) -> None:
+        self.started: list[subprocess.Popen[str]] = []
 
     def sh(self, host: str, command: str, check: bool = True, timeout: float = 60) -> str:
         """Runs a shell command on a host through the machine's engine (no SSH); returns its output."""
@@ -51,9 +55,20 @@ class Lab:
         argv, env = self.argv(verb, *args, **extra)
         return Result(subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False))
 
-    def start(self, verb: str, *args: str, **extra: Any) -> subprocess.Popen[str]:
+    def start(self, verb: str, *args: str, screen: bool = False, **extra: Any) -> subprocess.Popen[str]:
+        """Begins a run; one that a failed test leaves behind is ended with the test."""
         argv, env = self.argv(verb, *args, **extra)
-        return subprocess.Popen(argv, env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        if screen:
+            env.pop("ANDON_JSON")
+        run = subprocess.Popen(argv, env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        self.started.append(run)
+        return run
+
+    def end(self) -> None:
+        for run in self.started:
+            if run.poll() is None:
+                os.killpg(run.pid, signal.SIGKILL)
+                run.communicate()
 
     def verdicts(self, result: Result) -> dict[str, str]:
         return {host: one["verdict"] for host, one in result.report["data"]["hosts"].items()}
@@ -74,6 +89,8 @@ def booted():
 @pytest.fixture
 def lab(booted):
     """Three healthy hosts, reset after the test."""
-    yield Lab()
+    one = Lab()
+    yield one
+    one.end()
     fleet_lab.close_connections()
     fleet_lab.reset()

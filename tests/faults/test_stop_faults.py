@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import signal
-import subprocess
 import time
 
-import pytest
-
-from lab import lab as fleet_lab
 from tests.faults.conftest import ALL
 
 REST = ("host-b", "host-c")
@@ -78,18 +73,15 @@ def test_now_freezes_first_and_no_application_code_runs_after(lab):
 def test_unreachable_and_silent_hosts_save_nobody(lab):
     """One host refuses connections, one accepts TCP and never answers."""
     lab.sh("host-a", "pkill -x sshd; true")
-    lab.sh(
-        "host-b", "pkill -x sshd; nohup python3 -c 'import socket,time; s=socket.create_server((\"0.0.0.0\", 22)); time.sleep(600)' >/dev/null 2>&1 & sleep 0.5"
-    )
+    silent = "import socket, time; s = socket.create_server((str(), 22)); time.sleep(600)"
+    lab.sh("host-b", f"pkill -x sshd; sleep 0.2; nohup python3 -c '{silent}' >/dev/null 2>&1 & echo $! >/run/lab/silent; sleep 0.5")
     try:
         result = lab.run("emergency_stop")
     finally:
-        lab.sh("host-b", "pkill -f create_server; true")
+        lab.sh("host-b", "kill $(cat /run/lab/silent)")
     assert result.code == 2, result
     assert lab.verdicts(result) == {"host-a": "UNKNOWN", "host-b": "UNKNOWN", "host-c": "HALTED"}
     lab.assert_halted("host-c")
-    ends = [r["seconds"] for r in result.report["data"]["hosts"]["host-c"]["containers"]]
-    assert max(ends) < min(one["seconds"] for h, one in result.report["data"]["hosts"].items() if h == "host-b") + 60
     assert "1/3 HALTED, 2 UNKNOWN" in result.report["headline"]
 
 
@@ -160,13 +152,14 @@ def test_a_full_disk_and_no_python(lab):
 
 
 def test_what_respawns_is_named_and_not_halted(lab):
-    loop = "while [ ! -e /run/lab/quiet ]; do docker rm -f phoenix >/dev/null 2>&1; docker run --rm --name phoenix --label andon.component=strategy -v /usr:/usr:ro trading:1 /usr/bin/sleep 300 >/dev/null 2>&1; sleep 0.1; done"
+    start = "docker run --rm --name phoenix --label andon.component=strategy -v /usr:/usr:ro trading:1 /usr/bin/sleep 300"
+    loop = f"while [ ! -e /run/lab/quiet ]; do docker rm -f phoenix >/dev/null 2>&1; {start} >/dev/null 2>&1; sleep 0.1; done"
     lab.sh("host-c", f"rm -f /run/lab/quiet; nohup sh -c '{loop}' phoenix-supervisor >/dev/null 2>&1 & sleep 0.1")
     wait_until(lambda: "phoenix" in lab.running("host-c"))
     try:
-        result = lab.run("emergency_stop", "--limit", "host-c")
+        result = lab.run("emergency_stop", "--limit", "host-c", andon_stop_settle=3)
     finally:
-        lab.sh("host-c", "touch /run/lab/quiet; docker rm -f phoenix 2>/dev/null; sleep 0.3; docker rm -f phoenix 2>/dev/null; true")
+        lab.sh("host-c", "touch /run/lab/quiet; sleep 0.5; docker rm -f phoenix 2>/dev/null; sleep 0.5; docker rm -f phoenix 2>/dev/null", check=False)
     assert result.code == 2 and lab.verdicts(result) == {"host-c": "NOT HALTED"}, result
     assert "phoenix" in result.report["data"]["hosts"]["host-c"]["why"]
 
@@ -181,9 +174,7 @@ def test_pressed_twice_at_once_and_again_after_ctrl_c(lab):
     assert lab.run("resume", confirm="all").code == 0
 
     lab.sh("host-b", """docker exec momentum /usr/bin/python3 /app/trader.py --control '{"do": "ignore_term"}'""")
-    argv, env = lab.argv("emergency_stop", andon_stop_grace=6)
-    env.pop("ANDON_JSON")
-    run = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    run = lab.start("emergency_stop", screen=True, andon_stop_grace=6)
     wait_until(lambda: lab.latch("host-b") is not None)
     run.send_signal(signal.SIGINT)
     out, err = run.communicate(timeout=60)
@@ -195,28 +186,25 @@ def test_pressed_twice_at_once_and_again_after_ctrl_c(lab):
 
 
 def test_hostile_names_and_labels_on_a_real_engine(lab):
-    label = "$(touch /tmp/pwned)`touch /tmp/pwned`{{ 7 * 6 }}|x'\\\""
-    lab.sh(
-        "host-a",
-        f"docker run -d --name evil --label andon.component=strategy --label 'andon.strategy={label.replace(chr(39), '')}' -v /usr:/usr:ro trading:1 /usr/bin/sleep 300",
-    )
+    label = '$(touch /tmp/pwned)`touch /tmp/pwned`{{ 7 * 6 }}|x\\"'
+    options = f"--label andon.component=strategy --label 'andon.strategy={label}' -v /usr:/usr:ro"
+    lab.sh("host-a", f"docker run -d --name evil {options} trading:1 /usr/bin/sleep 300")
     result = lab.run("emergency_stop", "--limit", "host-a", andon_reason="'; touch /tmp/pwned; '")
     assert result.code == 0, result
     lab.assert_halted("host-a")
     assert not lab.sh("host-a", "ls /tmp/pwned 2>/dev/null", check=False)
-    assert "42" not in re.findall(r"evil[^}]*", result.out)[0]
+    (row,) = [r for r in result.report["data"]["hosts"]["host-a"]["containers"] if r["name"] == "evil"]
+    assert "{{ 7 * 6 }}" in row["strategy"]
 
 
 def test_until_proven_takes_another_route_and_catches_a_host_that_comes_back(lab):
-    where = lab.sh("host-a", "hostname -i").split()[0]
     lab.sh("host-a", "/usr/sbin/sshd -p 2222; pkill -xo sshd; true")
     lab.sh("host-b", "pkill -x sshd; true")
     run = lab.start("emergency_stop", andon_until_proven=True, andon_retry_delay=0.5, andon_routes=[{"name": "second port", "port": 2222}])
     wait_until(lambda: lab.latch("host-a") is not None)
     lab.sh("host-b", "sleep 1; /usr/sbin/sshd")
-    # Its key is known under the first port only; the second one is another name for OpenSSH.
     out, err = run.communicate(timeout=120)
-    assert run.returncode == 0, (where, out[-3000:], err[-2000:])
+    assert run.returncode == 0, (out[-3000:], err[-2000:])
     lab.assert_halted(*lab.hosts)
 
 
@@ -226,21 +214,15 @@ def test_sudo_user(lab):
     lab.assert_halted("host-a")
 
 
-@pytest.mark.parametrize("count", [20])
-def test_twenty_stubborn_containers_now(lab, count):
-    """S1: the last application tick and the last exit of twenty containers that ignore SIGTERM."""
-    lab.sh(
-        "host-a",
-        f"for i in $(seq {count}); do docker run -d --name s$i --restart always --label andon.component=strategy -v /usr:/usr:ro -v /tmp:/t trading:1 "
-        '/usr/bin/python3 -c \'import signal,time; signal.signal(15, signal.SIG_IGN)\nwhile True:\n open("/t/tick.%s" % __import__("socket").gethostname(), "w").write(str(time.time())); time.sleep(0.02)\' & '
-        "[ $((i % 4)) -ne 0 ] || wait; done; wait",
-        timeout=120,
-    )
+def test_twenty_stubborn_containers_now(lab):
+    """S1: twenty containers that ignore SIGTERM are frozen, killed and stay down."""
+    program = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"
+    start = f"docker run -d --restart always --label andon.component=strategy -v /usr:/usr:ro trading:1 /usr/bin/python3 -c '{program}'"
+    lab.sh("host-a", f"for i in 1 2 3 4 5; do {start} & {start} & {start} & {start} & wait; done", timeout=120)
     result = lab.run("emergency_stop", "--limit", "host-a", andon_stop_mode="now")
     assert result.code == 0, result
     assert lab.running("host-a") == {"ledger"}
-    steps = {s["name"]: s for s in result.report["data"]["hosts"]["host-a"]["steps"]}
-    assert steps["pause"]["rc"] == 0 and steps["kill"]["rc"] == 0
-    # Hang guards only (the figures are in bench/README.md): frozen and dead within a generous while.
-    assert steps["kill"]["to"] - steps["pause"]["from"] < 30
-    assert fleet_lab.HOSTS
+    rows = result.report["data"]["hosts"]["host-a"]["containers"]
+    assert len(rows) == 24 and {r["how"] for r in rows} == {"killed"}
+    # The figures are in bench/README.md; a test asserts no times.
+    assert [s["name"] for s in result.report["data"]["hosts"]["host-a"]["steps"]] == ["pause", "policy", "kill"]

@@ -326,22 +326,30 @@ main() {
         step kill 15 "$A_CLI" kill $live
     fi
     uptime_now; say "down $(clock) $uptime"
-    # The second look: anything that is running again, or is new, was started by something outside.
+    # The second look: what runs again, or is new (created and perhaps not yet running), was started by something outside.
     rounds=0
     while :; do
         sleep "$A_SETTLE"
-        if ! covered; then say "engine silent"; break; fi
-        [ -n "$ids" ] && [ "$rounds" -lt 3 ] || break
+        if ! covered -a; then say "engine silent"; break; fi
+        [ "$rounds" -lt 3 ] || break
         rounds=$((rounds + 1))
         # shellcheck disable=SC2086
         look $ids
+        running_of "$lines"
+        for one in $ids; do
+            case " $every $live " in *" $one "*) ;; *) live="$live $one" ;; esac
+        done
+        [ -n "$live" ] || break
+        # shellcheck disable=SC2086
+        look $live
         tell respawned "$lines"
         latch "$lines"
         stop_ids now "$lines"
-        for one in $ids; do case " $every " in *" $one "*) ;; *) every="$every $one" ;; esac; done
         old=$IFS; IFS=$NL
         for one in $lines; do
             IFS=$old
+            id=${one#'{"id":"'}; id=${id%%\"*}
+            case " $every " in *" $id "*) ;; *) every="$every $id" ;; esac
             name=${one#*'"name":"/'}; respawner "${name%%\"*}"
             IFS=$NL
         done
