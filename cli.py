@@ -54,6 +54,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("record", "Check the journal's hash chain."),
     "postmortem": ("record", "Write, draw and check the post-mortem."),
     "actions": ("record", "Open action items over all post-mortems, overdue first."),
+    "update": ("people", "Write an update, with --public on the status page as well."),
+    "notify": ("people", "Who is told, and whether it arrived."),
     "guide": ("guides", "Be led through a runbook, step by step."),
     "use": ("setup", "Choose the inventory that every verb uses."),
     "version": ("setup", "Versions of Andon, Ansible and Python."),
