@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from andon import delivery, incidents, journal, outbox, state, statuspage
+from andon.locks import lock_file
 from andon.text import clean, plural
 from cli import Failure, Settings, fail
 
@@ -51,12 +52,9 @@ def notify_command(settings: Settings, listing: bool, test: bool, flush: bool, l
     except _ERRORS as error:
         raise Failure(str(error), error.means, error.then) from error
     except OSError as error:
-        where = error.filename or outbox.folder()
-        fail(
-            f"The outbox could not be used: {where}: {error.strerror}.",
-            "Messages wait, or were not written.",
-            f"df -h {outbox.folder()}; ls -ld {outbox.folder()}",
-        )
+        folder = outbox.folder()
+        what = f"The outbox could not be used: {error.filename or folder}: {error.strerror}."
+        fail(what, "Messages wait, or were not written.", f"df -h {folder}; ls -ld {folder}")
 
 
 def _test(settings: Settings) -> None:
@@ -101,7 +99,7 @@ def _flush(settings: Settings, linger: bool) -> None:
 
 def _linger(result: delivery.Summary) -> delivery.Summary:
     """Stays for a channel that is down, one courier at a time."""
-    handle = os.open(outbox.folder() / ".linger.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+    handle = lock_file(outbox.folder() / ".linger.lock")
     try:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

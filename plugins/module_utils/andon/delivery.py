@@ -156,16 +156,20 @@ def _apprise(channel: Channel, subject: str, body: str) -> str:
 
     import apprise
 
-    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # what it says goes to the result, not to a terminal
-    service = apprise.Apprise(asset=apprise.AppriseAsset(secure_logging=True))
+    log = logging.getLogger("apprise")
+    log.setLevel(logging.DEBUG)
+    log.propagate = False  # what it says goes into the result; an address must not get onto a terminal or into a system log
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())
+    service = apprise.Apprise(asset=apprise.AppriseAsset(secure_logging=True), log_level=logging.DEBUG)
     if not service.add(channel.url):
         return "the address is none that apprise understands"
-    logging.getLogger("apprise").setLevel(logging.WARNING)
-    logging.getLogger("apprise").propagate = False
     result = service.notify(title=subject, body=body, body_format=apprise.NotifyFormat.TEXT, notify_type=apprise.NotifyType.WARNING)
     if result:
         return ""
-    return _why(" ".join(str(getattr(entry, "message", "")) for entry in result.logs()) + " " + result.status.name)
+    # Its other debug lines hold the message itself, whose words say nothing about the channel.
+    said = [str(entry.message) for entry in result.logs() if entry.level != "DEBUG" or str(entry.message).startswith("Socket Exception")]
+    return _why(" ".join([*said, result.status.name]))
 
 
 # Apprise's own words may hold a token, so they are only looked through for these.
@@ -259,11 +263,15 @@ def flush(now: Callable[[], float] = time.time) -> Summary:
             worker.join()
         if errors:
             raise errors[0]
-        left = outbox.Outbox().messages
-        result.waiting = sum(
-            1 for message in left for channel in (message["channels"] or {"-": {"state": outbox.WAITING}}).values() if channel["state"] not in outbox.SETTLED
-        )
+        result.waiting = sum(_unsettled(message) for message in outbox.Outbox().messages)
         return result
+
+
+def _unsettled(message: dict[str, Any]) -> int:
+    """Deliveries that a message still waits for; one that no courier has addressed yet counts as one."""
+    if message["channels"] is None:
+        return 1
+    return sum(1 for channel in message["channels"].values() if channel["state"] not in outbox.SETTLED)
 
 
 def _settle(box: outbox.Outbox, message: dict[str, Any], known: list[Channel], now: float, result: Summary) -> None:

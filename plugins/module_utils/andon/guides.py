@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import state
+from . import journal, state
+from .locks import lock_file
 from .text import clean, nearest, plural, valid_id, valid_name
 
 SCHEMA = "andon.guide/1"
@@ -387,12 +388,11 @@ class Progress:
 
     def _write(self, entries: list[Entry]) -> None:
         data = {"schema": SCHEMA, "guide": self.guide.name, "incident": self.incident, "entries": [vars(entry) for entry in entries]}
-        state.write_atomic(self.path, data)
+        state.write_atomic(self.path, data, journal._mode(self.folder))
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.folder / (".%s.lock" % self.guide.name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        handle = lock_file(self.folder / (".%s.lock" % self.guide.name))
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
@@ -400,8 +400,7 @@ class Progress:
             os.close(handle)
 
     def _claim(self, step: str) -> int | None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.folder / (".%s.%s.running" % (self.guide.name, step)), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        handle = lock_file(self.folder / (".%s.%s.running" % (self.guide.name, step)))
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

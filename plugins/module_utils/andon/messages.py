@@ -8,10 +8,10 @@ Bastion only, in the courier's process: Jinja comes with ansible-core.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import time
-from pathlib import Path
 from typing import Any
 
 from . import state
@@ -41,16 +41,19 @@ def render(message: dict[str, Any], now: float | None = None, *, repeat: bool = 
 
 
 def _template(event: str) -> Any:
+    own = os.environ.get("ANDON_MESSAGES")
+    return _environment((own,) if own else ()).get_template(event + ".j2")
+
+
+@functools.lru_cache(maxsize=4)
+def _environment(own: tuple[str, ...]) -> Any:
     import jinja2
     from jinja2.sandbox import SandboxedEnvironment
 
-    own = os.environ.get("ANDON_MESSAGES")
-    places = ([Path(own)] if own else []) + [FOLDER]
     # No escaping: the result is plain text, and C(_values) has taken out what is not.
-    environment = SandboxedEnvironment(
-        loader=jinja2.FileSystemLoader(places), autoescape=False, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    return SandboxedEnvironment(
+        loader=jinja2.FileSystemLoader([*own, FOLDER]), autoescape=False, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template(event + ".j2")
 
 
 def _values(message: dict[str, Any], now: float, repeat: bool) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from . import incidents, journal, state
+from .locks import lock_file
 from .text import clean, clean_lines, plural
 
 SCHEMA = "andon.message/1"
@@ -223,15 +224,14 @@ def alone() -> Iterator[bool]:
     Yields:
         True: it is this one's turn. False: another one waits already and will see every message that is there by now.
     """
-    journal.make_folder(folder())
-    waiting = _open(".waiting.lock")
+    waiting = lock_file(folder() / ".waiting.lock")
     try:
         try:
             fcntl.flock(waiting, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             yield False
             return
-        turn = _open(".courier.lock")
+        turn = lock_file(folder() / ".courier.lock")
         try:
             fcntl.flock(turn, fcntl.LOCK_EX)
             fcntl.flock(waiting, fcntl.LOCK_UN)  # before the messages are read: whoever comes now waits for the next turn
@@ -240,10 +240,6 @@ def alone() -> Iterator[bool]:
             os.close(turn)
     finally:
         os.close(waiting)
-
-
-def _open(name: str) -> int:
-    return os.open(folder() / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
 
 
 def pause(attempts: int) -> float:

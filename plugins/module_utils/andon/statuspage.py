@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from . import incidents, journal, state
+from .locks import lock_file
 from .text import clean, clean_lines
 
 STATES = ("investigating", "identified", "monitoring", "resolved")
@@ -120,9 +121,7 @@ def build(now: float | None = None) -> tuple[Path, list[str]]:
     Raises:
         OSError: the folder cannot be written.
     """
-    base = state.state_dir()
-    base.mkdir(parents=True, exist_ok=True)
-    handle = os.open(base / ".status-page.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+    handle = lock_file(state.state_dir() / ".status-page.lock")
     try:
         # Who comes second reads the journals after the first one wrote: the page never goes back.
         fcntl.flock(handle, fcntl.LOCK_EX)
