@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 import os
 import re
@@ -19,6 +21,7 @@ from andon.text import clean, duration
 from cli import COMMANDS, ROOT, Failure, Settings, fail
 
 WIDTH = 80
+_SAMPLES = {"id": "x", "name": "x", "memory": "512m", "share": "0.25", "text": "words"}  # one value per kind that a verb may get
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?")
 MARKS = {
     guides.DONE: "[x]",
@@ -38,6 +41,28 @@ WORDS = {
     guides.UNKNOWN: "UNKNOWN: it was started and its end was not seen",
     guides.STARTED: "is running",
 }
+
+
+@functools.cache
+def available(step: Step) -> bool:
+    """True when this version has the step's verb, and the verb takes the step's arguments.
+
+    The arguments are only parsed: a guide at 3 a.m. must not be the place where an option turns out not to be there.
+    """
+    if step.verb not in COMMANDS:
+        return False
+    name = "verbs." + COMMANDS[step.verb][0]
+    try:
+        command = getattr(importlib.import_module(name), step.verb.replace("-", "_") + "_command")
+        words = step.argv({ask.name: _SAMPLES[ask.kind] for ask in step.asks})[1:]
+        command.make_context(step.verb, list(words)).close()
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        return False
+    except click.UsageError:
+        return False
+    return not isinstance(command, click.Group) or not words or words[0] in command.commands
 
 
 def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -88,10 +113,10 @@ def _list(settings: Settings) -> None:
 
 def _print(settings: Settings, guide: Guide) -> None:
     if settings.json:
-        steps = [vars(step) | {"asks": [vars(ask) for ask in step.asks], "available": not step.verb or step.verb in COMMANDS} for step in guide.steps]
+        steps = [vars(step) | {"asks": [vars(ask) for ask in step.asks], "available": not step.verb or available(step)} for step in guide.steps]
         click.echo(json.dumps(vars(guide) | {"steps": steps}))
     else:
-        click.echo(guides.markdown(guide, COMMANDS), nl=False)
+        click.echo(guides.markdown(guide, available), nl=False)
 
 
 class Left(Exception):
@@ -148,7 +173,7 @@ class Walk:
         """Shows a step and does what the person wants; whatever was not settled is shown again."""
         entry = self.progress.outcomes().get(step.id)
         self.show(step, entry)
-        there = bool(step.verb) and step.verb in COMMANDS
+        there = bool(step.verb) and available(step)
         keys = _keys(step, there, entry)
         key = _ask_key(keys)
         if key == "q":
@@ -180,13 +205,13 @@ class Walk:
             click.echo(f"One of the options {', '.join(other.option for other in others)} is enough. {words}")
         if step.check:
             _row("Check", step.check)
-        if step.verb and step.verb in COMMANDS:
+        if step.verb and available(step):
             _row("Runs", step.command())
             rows = [("Why", step.why), ("Does", step.does), ("Does not", step.does_not)]
             if entry and entry.outcome not in guides.SETTLED:
                 rows.append(("By hand", step.by_hand))
         elif step.verb:
-            _row("By hand", f"This version has no `andon {step.verb}`, so this one is yours: {step.by_hand}")
+            _row("By hand", f"This version has no `{step.command()}`, so this one is yours: {step.by_hand}")
             rows = [("Why", step.why)]
         else:
             _row("You", step.instruction)

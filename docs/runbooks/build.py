@@ -16,13 +16,13 @@ for folder in (ROOT, ROOT / "plugins" / "module_utils"):
         sys.path.insert(0, str(folder))
 
 from andon import guides  # noqa: E402  (the path above must be set first)
-from cli import COMMANDS  # noqa: E402
+from verbs.guides import available  # noqa: E402
 
 
 def pages() -> dict[str, str]:
     """File name -> content of every page."""
     found = [guides.load(name) for name in guides.names()]
-    result = {guide.name + ".md": guides.markdown(guide, COMMANDS) for guide in found}
+    result = {guide.name + ".md": guides.markdown(guide, available) for guide in found}
     rows = [f"| [{guide.title}]({guide.name}.md) | SEV{guide.severity} | {guide.when} |" for guide in found]
     result["README.md"] = "\n".join(
         [

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -388,7 +388,7 @@ class Progress:
 
     def _write(self, entries: list[Entry]) -> None:
         data = {"schema": SCHEMA, "guide": self.guide.name, "incident": self.incident, "entries": [vars(entry) for entry in entries]}
-        state.write_atomic(self.path, data, journal._mode(self.folder))
+        state.write_atomic(self.path, data, journal.file_mode(self.folder))
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
@@ -431,12 +431,12 @@ def place(incident: str | None) -> Path:
 # As Markdown
 
 
-def markdown(guide: Guide, verbs: Collection[str]) -> str:
+def markdown(guide: Guide, available: Callable[[Step], bool]) -> str:
     """The whole guide as a page.
 
     Args:
         guide: what C(load) gave.
-        verbs: the verbs that this checkout has; a step with another one is written as an instruction.
+        available: whether this version has a step's command; a step without it is written as an instruction.
     """
     lines = [
         "# Runbook: %s" % _md(guide.title),
@@ -451,11 +451,11 @@ def markdown(guide: Guide, verbs: Collection[str]) -> str:
         if step.phase != phase:
             phase = step.phase
             lines += ["## %s" % _md(phase), ""]
-        lines += _step_markdown(guide, step, number, verbs)
+        lines += _step_markdown(guide, step, number, available)
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _step_markdown(guide: Guide, step: Step, number: int, verbs: Collection[str]) -> list[str]:
+def _step_markdown(guide: Guide, step: Step, number: int, available: Callable[[Step], bool]) -> list[str]:
     option = "Option %s: " % step.option if step.option else ""
     lines = ["### %d. %s%s" % (number, option, _md(step.title)), ""]
     if step.option:
@@ -463,11 +463,11 @@ def _step_markdown(guide: Guide, step: Step, number: int, verbs: Collection[str]
         lines += ["One of %s is enough." % letters, ""]
     if step.check:
         lines += ["**Check:** %s" % _md(step.check), ""]
-    if step.verb and step.verb in verbs:
+    if step.verb and available(step):
         lines += ["```console", step.command(), "```", ""]
         rows = [("Why", step.why), ("Does", step.does), ("Does not", step.does_not), ("By hand", step.by_hand)]
     elif step.verb:
-        lines += ["**By hand** (this version has no `andon %s`): %s" % (step.verb, _md(step.by_hand)), ""]
+        lines += ["**By hand** (this version has no `%s`): %s" % (step.command(), _md(step.by_hand)), ""]
         rows = [("Why", step.why)]
     else:
         if step.instruction:

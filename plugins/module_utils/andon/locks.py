@@ -23,5 +23,5 @@ def lock_file(path: Path) -> int:
     journal.make_folder(path.parent)
     handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
     if os.fstat(handle).st_uid == os.geteuid():
-        os.fchmod(handle, journal._mode(path.parent))
+        os.fchmod(handle, journal.file_mode(path.parent))
     return handle

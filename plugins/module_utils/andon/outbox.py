@@ -124,7 +124,7 @@ def enqueue(message: dict[str, Any]) -> Path:
     """
     journal.make_folder(folder())
     path = folder() / (message["id"] + ".json")
-    state.write_atomic(path, message, journal._mode(folder()))
+    state.write_atomic(path, message, journal.file_mode(folder()))
     return path
 
 
@@ -195,7 +195,7 @@ class Outbox:
             self._file_away(message)
 
     def _write(self, message: dict[str, Any]) -> None:
-        state.write_atomic(self.folder / (message["id"] + ".json"), message, journal._mode(self.folder))
+        state.write_atomic(self.folder / (message["id"] + ".json"), message, journal.file_mode(self.folder))
 
     def _file_away(self, message: dict[str, Any]) -> None:
         if all(channel["state"] in SETTLED for channel in message["channels"].values()):

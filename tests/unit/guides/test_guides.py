@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib.util
 import json
 import multiprocessing
@@ -20,6 +21,7 @@ import yaml
 from andon import guides, incidents, journal
 from andon.guides import GuideError, Progress
 from cli import COMMANDS, ROOT
+from verbs.guides import available
 
 # Every line of the organisation's incident-response runbook that asks something of a person, shortened.
 RUNBOOK = """
@@ -64,32 +66,27 @@ def test_the_pages_in_docs_are_made_from_the_data():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_page_never_offers_a_verb_that_is_not_there(name):
+def test_a_page_never_offers_a_command_that_is_not_there(name):
     guide = guides.load(name)
-    verbs = {step.verb for step in guide.steps if step.verb}
-    assert verbs
-    nothing = guides.markdown(guide, ())
-    assert "```console" not in nothing and nothing.count("**By hand** (this version has no") == sum(1 for s in guide.steps if s.verb)
-    everything = guides.markdown(guide, verbs)
+    with_verb = [step for step in guide.steps if step.verb]
+    nothing = guides.markdown(guide, lambda step: False)
+    assert "```console" not in nothing and nothing.count("**By hand** (this version has no") == len(with_verb) > 0
+    everything = guides.markdown(guide, lambda step: True)
     assert "this version has no" not in everything
-    for step in guide.steps:
-        assert f"\n{step.command()}\n" in everything or not step.verb
+    assert all(f"\n{step.command()}\n" in everything for step in with_verb)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_commands_in_guides_are_what_the_verbs_accept(name):
-    """A guide at 3 a.m. must not be the place where an option turns out to be gone."""
-    samples = {"id": "x1", "name": "x1", "memory": "512m", "share": "0.25", "text": "words"}
-    for step in guides.load(name).steps:
-        if step.verb not in COMMANDS or not (ROOT / "verbs" / (COMMANDS[step.verb][0] + ".py")).exists():
-            continue
-        module = importlib.import_module("verbs." + COMMANDS[step.verb][0])
-        command = getattr(module, step.verb.replace("-", "_") + "_command")
-        words = step.argv({ask.name: samples[ask.kind] for ask in step.asks})[1:]
-        context = command.make_context(step.verb, words)  # parses, runs nothing; raises a UsageError for what it does not know
-        if hasattr(command, "commands") and words:
-            assert words[0] in command.commands, (name, step.id)
-        context.close()
+# Steps whose verb is there and does not take the step's arguments yet: shown as instructions. Anything else is a slip.
+NOT_YET = {("kill-switch", "restart-smaller")}
+
+
+def test_commands_in_guides_are_what_the_verbs_accept():
+    steps = [(name, step) for name in NAMES for step in guides.load(name).steps if step.verb in COMMANDS]
+    assert len(steps) > 20
+    assert {(name, step.id) for name, step in steps if not available(step)} == NOT_YET
+    one = steps[0][1]
+    assert not available(dataclasses.replace(one, args=("--no-such-option",)))
+    assert not available(dataclasses.replace(one, verb="no-such-verb"))
 
 
 @pytest.mark.parametrize(
@@ -309,7 +306,6 @@ def test_enter_runs_the_verb_and_its_exit_code_is_the_outcome(tmp_path):
     program.write_text(
         f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'plugins/module_utils')!r}]\n"
         f"import pathlib, cli; from andon import guides\n"
-        f"cli.COMMANDS['version'] = ('guides', '')\n"
         f"here = pathlib.Path({str(tmp_path)!r}); load = guides.load\n"
         f"guides.names = lambda folder=here: ['g']; guides.load = lambda name: load(name, here)\n"
         f"import verbs.guides as v; v.ROOT = here; v.guide_command(['g'], obj=cli.Settings((), 0, False))\n"
