@@ -36,6 +36,7 @@ WAITING, SENDING, SENT, EXPIRED, GONE = "waiting", "sending", "sent", "expired",
 SETTLED = frozenset({SENT, EXPIRED, GONE})
 KEEP_TRYING = 3 * 86400.0  # seconds; news older than this helps nobody, it is shown as not delivered
 FIRST_PAUSE, LONGEST_PAUSE = 15.0, 900.0  # seconds between attempts: doubled each time, up to the longest
+_last = 0.0
 _NAME = re.compile(r"[0-9]{8}T[0-9]{9}-[0-9a-f]{8}\Z")
 
 
@@ -76,6 +77,29 @@ def tell(event: str, incident: incidents.Incident | str | None, text: str = "", 
     return "The people on the list are being told; who was reached: andon notify --list"
 
 
+def announce(name: str, before: incidents.Incident | None) -> list[str]:
+    """Tells what a run changed in an incident.
+
+    Args:
+        name: the incident's id.
+        before: the incident as it was; None: the run opened it.
+
+    Returns:
+        what to show, each line once; nothing where no channel is set: a stop's report is no place for that.
+
+    Raises:
+        IncidentError, JournalError: the incident cannot be read.
+    """
+    after = incidents.load(name)
+    events = [] if before else ["opened"]
+    if before and before.resolved is not None and after.resolved is None:
+        events.append("reopened")
+    if after.mitigated is not None and (before is None or before.mitigated is None):
+        events.append("mitigated")
+    lines = dict.fromkeys(tell(event, after, after.mitigated_by if event == "mitigated" else "") for event in events)
+    return [line for line in lines if configured() or line.startswith("WARNING")]
+
+
 def compose(event: str, incident: incidents.Incident | str | None, text: str = "", *, public: bool = False, **facts: Any) -> dict[str, Any]:
     """A message: facts, not yet words.
 
@@ -87,7 +111,7 @@ def compose(event: str, incident: incidents.Incident | str | None, text: str = "
         raise ValueError("event %s" % event)
     if isinstance(incident, str):
         incident = incidents.load(incident)
-    now = time.time()
+    now = _moment()
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + "%03d" % (now % 1 * 1000)
     return {
         "schema": SCHEMA,
@@ -101,6 +125,13 @@ def compose(event: str, incident: incidents.Incident | str | None, text: str = "
         "incident": _facts(incident) if incident else None,
         "channels": None,
     }
+
+
+def _moment() -> float:
+    """The time, at least a millisecond after the last one: messages are sent in the order of their ids."""
+    global _last
+    _last = max(time.time(), _last + 0.001)
+    return _last
 
 
 def _facts(incident: incidents.Incident) -> dict[str, Any]:
