@@ -37,7 +37,7 @@ WORDS = {
     guides.BY_HAND: "done by hand",
     guides.SKIPPED: "skipped",
     guides.FAILED: "FAILED",
-    guides.NO: "the answer was NO",
+    guides.NO: "answered NO",
     guides.UNKNOWN: "UNKNOWN: it was started and its end was not seen",
     guides.STARTED: "is running",
 }
@@ -166,7 +166,9 @@ class Walk:
 
     def tally(self) -> str:
         last = self.progress.outcomes()
-        counts = {word: sum(1 for step in self.guide.steps if last[step.id].outcome == word) for word in (guides.DONE, guides.BY_HAND, guides.SKIPPED)}
+        counts = {
+            word: sum(1 for step in self.guide.steps if last[step.id].outcome == word) for word in (guides.DONE, guides.BY_HAND, guides.SKIPPED, guides.NO)
+        }
         return ", ".join(f"{count} {WORDS[word]}" for word, count in counts.items() if count)
 
     def one(self, step: Step) -> None:
@@ -208,7 +210,7 @@ class Walk:
         if step.verb and available(step):
             _row("Runs", step.command())
             rows = [("Why", step.why), ("Does", step.does), ("Does not", step.does_not)]
-            if entry and entry.outcome not in guides.SETTLED:
+            if entry and not step.settled(entry.outcome):
                 rows.append(("By hand", step.by_hand))
         elif step.verb:
             _row("By hand", f"This version has no `{step.command()}`, so this one is yours: {step.by_hand}")
@@ -234,9 +236,10 @@ class Walk:
         with self.progress.running(step, values):
             code = _run(argv, environment)
             seconds = round(time.monotonic() - began, 1)
-            bad = guides.NO if step.check else guides.FAILED
+            # 2 is a verb's "no"; any other code says that it could not find out (the table in cli.py).
+            bad = guides.NO if step.check and code == 2 else guides.FAILED
             entry = self.progress.record(step, guides.DONE if code == 0 else bad, code=code, seconds=seconds, values=values)
-        click.echo(f"Step {self.guide.steps.index(step) + 1}:{_outcome(entry)}")
+        click.echo(f"Step {self.guide.steps.index(step) + 1}:{_outcome(entry)}{'' if step.settled(entry.outcome) else '; it is shown again'}")
         self.note(step, entry)
 
     def note(self, step: Step, entry: Entry) -> None:
@@ -287,7 +290,7 @@ def _keys(step: Step, there: bool, entry: Entry | None) -> dict[str, str]:
     """The keys that a step offers, with what they do."""
     keys: dict[str, str] = {}
     if there:
-        again = entry is not None and entry.outcome not in guides.SETTLED
+        again = entry is not None and not step.settled(entry.outcome)
         keys["\r"] = "run again" if again else "run"
         if again:
             keys |= {"y": "yes, it holds now", "n": "no"} if step.check else {"d": "done by hand"}

@@ -27,7 +27,7 @@ from .text import clean, nearest, plural, valid_id, valid_name
 SCHEMA = "andon.guide/1"
 FOLDER = state.ROOT / "runbooks"
 
-# How a step can end. Only the first three let the guide go on by itself; the others keep the step in front.
+# How a step can end. The first three let the guide go on; the others keep the step in front (but see Step.settled).
 DONE, BY_HAND, SKIPPED, FAILED, NO, UNKNOWN, STARTED = "done", "by-hand", "skipped", "failed", "no", "unknown", "started"
 SETTLED = frozenset({DONE, BY_HAND, SKIPPED})
 OUTCOMES = frozenset({DONE, BY_HAND, SKIPPED, FAILED, NO, STARTED})
@@ -94,6 +94,11 @@ class Step:
     by_hand: str = ""
     asks: tuple[Ask, ...] = ()
     covers: tuple[str, ...] = ()
+    either: bool = False
+
+    def settled(self, outcome: str) -> bool:
+        """True when the guide goes on after this outcome. A check that only wants to know goes on after a no, too."""
+        return outcome in SETTLED or (outcome == NO and self.either)
 
     def command(self, values: dict[str, str] | None = None) -> str:
         """The command as a person would type it; holes without a value stay as <NAME>."""
@@ -163,7 +168,7 @@ def load(name: str, folder: Path = FOLDER) -> Guide:
 
 _GUIDE_FIELDS = {"name": str, "title": str, "when": str, "severity": int, "steps": list}
 _STEP_TEXTS = ("id", "title", "why", "does", "does_not", "phase", "option", "verb", "check", "instruction", "by_hand")
-_STEP_FIELDS = {**dict.fromkeys(_STEP_TEXTS, str), "args": list, "asks": dict, "covers": list}
+_STEP_FIELDS = {**dict.fromkeys(_STEP_TEXTS, str), "args": list, "asks": dict, "covers": list, "either": bool}
 _STEP_NEEDED = ("id", "title", "why", "does", "does_not")
 
 
@@ -207,6 +212,8 @@ def _step(item: Any, number: int, source: Path | str) -> Step:
         raise _broken(source, "%s: a step with a verb needs by_hand, for when the verb is not there" % where)
     if "verb" not in kinds and (item.get("args") or item.get("asks") or item.get("by_hand")):
         raise _broken(source, "%s: args, asks and by_hand belong to a step with a verb" % where)
+    if "either" in item and "check" not in kinds:
+        raise _broken(source, "%s: either belongs to a check" % where)
     for listed in ("args", "covers"):
         if not all(isinstance(word, str) for word in item.get(listed, [])):
             raise _broken(source, "%s: %s must be a list of texts (quote numbers)" % (where, listed))
@@ -215,7 +222,7 @@ def _step(item: Any, number: int, source: Path | str) -> Step:
     if holes != {ask.name for ask in asks}:
         raise _broken(source, "%s: args need %s and asks name %s" % (where, sorted(holes), sorted(ask.name for ask in asks)))
     texts = {key: clean(item[key], 600) for key in _STEP_TEXTS if key in item}
-    return Step(**texts, args=tuple(item.get("args", [])), asks=asks, covers=tuple(item.get("covers", [])))
+    return Step(**texts, args=tuple(item.get("args", [])), asks=asks, covers=tuple(item.get("covers", [])), either=item.get("either", False))
 
 
 def _ask(name: Any, item: Any, source: Path | str, where: str) -> Ask:
@@ -237,8 +244,8 @@ def _fields(data: Any, known: dict[str, type], needed: tuple[str, ...], source: 
         if key not in data or data[key] == "":
             raise _broken(source, "%s has no field '%s'" % (where, key))
     for key, value in data.items():
-        if not isinstance(value, known[key]) or isinstance(value, bool):
-            words = {str: "a text (quote it)", int: "a number", list: "a list", dict: "a table"}
+        if type(value) is not known[key]:
+            words = {str: "a text (quote it)", int: "a number", list: "a list", dict: "a table", bool: "true or false"}
             raise _broken(source, "%s: '%s' must be %s" % (where, key, words[known[key]]))
 
 
@@ -312,7 +319,7 @@ class Progress:
     def next_step(self) -> Step | None:
         """The first step that is not settled; None: the guide is through."""
         last = self.outcomes()
-        return next((step for step in self.guide.steps if step.id not in last or last[step.id].outcome not in SETTLED), None)
+        return next((step for step in self.guide.steps if step.id not in last or not step.settled(last[step.id].outcome)), None)
 
     def record(self, step: Step, outcome: str, *, code: int | None = None, seconds: float | None = None, values: dict[str, str] | None = None) -> Entry:
         """Adds an entry.
@@ -462,7 +469,7 @@ def _step_markdown(guide: Guide, step: Step, number: int, available: Callable[[S
         letters = ", ".join(other.option for other in guide.options(step))
         lines += ["One of %s is enough." % letters, ""]
     if step.check:
-        lines += ["**Check:** %s" % _md(step.check), ""]
+        lines += ["**Check:** %s%s" % (_md(step.check), "" if step.either else " Go on only when it holds."), ""]
     if step.verb and available(step):
         lines += ["```console", step.command(), "```", ""]
         rows = [("Why", step.why), ("Does", step.does), ("Does not", step.does_not), ("By hand", step.by_hand)]

@@ -107,6 +107,8 @@ def test_commands_in_guides_are_what_the_verbs_accept():
         (lambda g: g["steps"][0].update(args=["--sev", 1]), "quote numbers"),
         (lambda g: g["steps"][0].update(args=["{x}"]), "args need ['x'] and asks name []"),
         (lambda g: g["steps"][0].update(args=["{x}"], asks={"x": {"prompt": "p", "kind": "shell"}}), "kind 'shell' is not one of"),
+        (lambda g: g["steps"][0].update(either=True), "either belongs to a check"),
+        (lambda g: g["steps"][0].update(check="x", either="yes"), "'either' must be true or false"),
         (lambda g: g.update(steps="x"), "'steps' must be a list"),
         (lambda g: g["steps"].append("x"), "step 3 must be a table"),
     ],
@@ -163,6 +165,9 @@ def test_progress_resumes_and_keeps_everything():
     progress.record(second, guides.SKIPPED)
     assert progress.next_step() is None
     assert [entry.outcome for entry in progress.entries()] == ["failed", "by-hand", "skipped"]
+    asks = dataclasses.replace(second, verb="", check="Is it?", either=True)
+    assert asks.settled(guides.NO) and not asks.settled(guides.FAILED), "not to have found out is no answer"
+    assert not dataclasses.replace(asks, either=False).settled(guides.NO)
     kept = progress.restart()
     assert progress.next_step() == first and len(json.loads(kept.read_text())["entries"]) == 3
     progress.path.write_text("{torn")
@@ -329,7 +334,7 @@ def test_enter_runs_the_verb_and_its_exit_code_is_the_outcome(tmp_path):
     person.sees("Check    Is it so?")
     person.sees("[Enter] run")
     person.types("\r")
-    person.sees("the answer was NO (exit code 2)")
+    person.sees("answered NO (exit code 2)")
     person.sees("[y] yes, it holds now")
     person.types("y")
     person.sees("Look out of the window.")
