@@ -95,9 +95,11 @@ def guide_command(settings: Settings, name: str | None, as_markdown: bool, resta
             guide = guides.load(name)
             if not (sys.stdin.isatty() and sys.stdout.isatty()):
                 fail("A guide asks at each step, and there is no terminal.", "Nothing was done.", f"andon guide {name} --print")
-            Walk(settings, guide, Progress(guide, incidents.current(incident)), pinned=incident).go(restart)
+            Walk(settings, guide, Progress(guide, incidents.current(incident))).go(restart)
     except (GuideError, incidents.IncidentError, journal.JournalError) as error:
         raise Failure(str(error), error.means, error.then) from error
+    except OSError as error:
+        fail(f"{error.filename or guides.place(None)}: {error.strerror}.", "The guide cannot go on.", f"andon guide {name} --print")
 
 
 def _list(settings: Settings) -> None:
@@ -126,12 +128,10 @@ class Left(Exception):
 class Walk:
     """One person's way through a guide."""
 
-    def __init__(self, settings: Settings, guide: Guide, progress: Progress, *, pinned: str | None) -> None:
+    def __init__(self, settings: Settings, guide: Guide, progress: Progress) -> None:
         self.settings = settings
         self.guide = guide
         self.progress = progress
-        self.pinned = pinned
-        self.warned = False
 
     def go(self, restart: bool) -> None:
         """Shows the whole guide and what is settled, then step after step until the last one, or until the person leaves."""
@@ -144,7 +144,7 @@ class Walk:
             while (step := self.progress.next_step()) is not None:
                 self.one(step)
                 self.follow_incident()
-        except (Left, KeyboardInterrupt, EOFError):
+        except (Left, KeyboardInterrupt, EOFError, click.Abort):
             click.echo(f"\nLeft. To go on from here: andon guide {self.guide.name}")
             return
         click.echo(f"\nThe guide is through: {self.tally()}.")
@@ -166,9 +166,8 @@ class Walk:
 
     def tally(self) -> str:
         last = self.progress.outcomes()
-        counts = {
-            word: sum(1 for step in self.guide.steps if last[step.id].outcome == word) for word in (guides.DONE, guides.BY_HAND, guides.SKIPPED, guides.NO)
-        }
+        outcomes = [last[step.id].outcome for step in self.guide.steps]
+        counts = {word: outcomes.count(word) for word in (guides.DONE, guides.BY_HAND, guides.SKIPPED, guides.NO)}
         return ", ".join(f"{count} {WORDS[word]}" for word, count in counts.items() if count)
 
     def one(self, step: Step) -> None:
@@ -229,8 +228,8 @@ class Walk:
         values = _ask_values(step)
         argv = [sys.executable, str(ROOT / "cli.py"), *_globals(self.settings), *step.argv(values)]
         environment = dict(os.environ)
-        if self.pinned:
-            environment["ANDON_INCIDENT"] = self.pinned
+        if self.progress.incident:  # another one may become the current one while this guide is walked
+            environment["ANDON_INCIDENT"] = self.progress.incident
         click.echo(f"$ {step.command(values)}")
         began = time.monotonic()
         with self.progress.running(step, values):
@@ -243,7 +242,9 @@ class Walk:
         self.note(step, entry)
 
     def note(self, step: Step, entry: Entry) -> None:
-        """Records the outcome in the incident's journal; one that cannot be written is warned of and stops nobody."""
+        """Records the outcome in the incident's journal; what cannot be written is warned of and stops nobody."""
+        if self.progress.trouble:
+            click.echo(f"WARNING: how far you are is NOT KEPT beyond this session: {clean(self.progress.trouble, 200)}", err=True)
         if not self.progress.incident:
             return
         text = f"Guide {self.guide.name}, step {step.id} ({step.title}):{_outcome(entry)}"

@@ -138,7 +138,7 @@ def _list(settings: Settings) -> None:
 def _lost(message: dict[str, Any]) -> bool:
     """True for a message of the last day that was given up, unless something newer took its place."""
     recent = time.time() - (state.parse_utc(message["at"]) or 0) < 86400
-    states = [channel["state"] for channel in message["channels"].values()]
+    states = [channel["state"] for channel in message["channels"].values()] or [outbox.EXPIRED]
     return recent and message["event"] != "reminder" and any(word in (outbox.EXPIRED, outbox.GONE) for word in states)
 
 

@@ -276,20 +276,26 @@ def _unsettled(message: dict[str, Any]) -> int:
 
 def _settle(box: outbox.Outbox, message: dict[str, Any], known: list[Channel], now: float, result: Summary) -> None:
     """Addresses a new message, and ends what can no longer be delivered."""
-    old = now - (state.parse_utc(message["at"]) or now) > outbox.KEEP_TRYING
+    age = now - (state.parse_utc(message["at"]) or now)
     if message["channels"] is None:
-        if not known:
+        if age > outbox.LOOK_FOR_CHANNEL:
+            box.address(message, [])
+            result.undelivered += 1
+        elif known:
+            box.address(message, [channel.key for channel in known if channel.takes(message)])
+        else:
             return  # another process may know of a channel; the message waits
-        box.address(message, [channel.key for channel in known if channel.takes(message)])
         box.settle_empty(message)
     stale = message["event"] == "reminder" and _superseded(box, message)
     for key, channel in list(message["channels"].items()):
         if channel["state"] in outbox.SETTLED:
             continue
-        if old or stale:
-            box.mark(message, key, state=outbox.EXPIRED, why="a newer reminder took its place" if stale else "too old to be of use")
-            result.undelivered += old
-        elif known and find(key, known) is None:
+        if stale:
+            box.mark(message, key, state=outbox.EXPIRED, why="something newer took its place")
+        elif age > outbox.KEEP_TRYING:
+            box.mark(message, key, state=outbox.EXPIRED, why="too old to be of use")
+            result.undelivered += 1
+        elif age > outbox.LOOK_FOR_CHANNEL and known and find(key, known) is None:
             box.mark(message, key, state=outbox.GONE, why="the channel is no longer set")
             result.undelivered += 1
 

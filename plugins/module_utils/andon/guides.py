@@ -287,6 +287,8 @@ class Progress:
         self.incident = incident
         self.folder = place(incident)
         self.path = self.folder / (guide.name + ".json")
+        self.unsaved: list[Entry] = []
+        self.trouble = ""  # why the last entry could not be written
 
     def entries(self) -> list[Entry]:
         """What happened so far, oldest first.
@@ -294,12 +296,15 @@ class Progress:
         Raises:
             GuideError: the file is there and cannot be understood.
         """
+        return self._saved() + self.unsaved
+
+    def _saved(self) -> list[Entry]:
         try:
             data = json.loads(self.path.read_text(encoding="utf-8"))
             if data["schema"] != SCHEMA:
                 raise ValueError("schema %s" % data["schema"])
             return [_entry(item) for item in data["entries"]]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise GuideError(
@@ -322,16 +327,17 @@ class Progress:
         return next((step for step in self.guide.steps if step.id not in last or not step.settled(last[step.id].outcome)), None)
 
     def record(self, step: Step, outcome: str, *, code: int | None = None, seconds: float | None = None, values: dict[str, str] | None = None) -> Entry:
-        """Adds an entry.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+        """Adds an entry. One that cannot be written (a full disk) is kept in memory, and C(trouble) says so: a guide goes on."""
         if outcome not in OUTCOMES:
             raise ValueError("outcome %s" % outcome)
         entry = Entry(state.utc_now(), step.id, outcome, state.actor()["name"], code, seconds, values or {})
-        with self._lock():
-            self._write([*self.entries(), entry])
+        try:
+            with self._lock():
+                self._write([*self.entries(), entry])
+            self.unsaved, self.trouble = [], ""
+        except OSError as error:
+            self.unsaved.append(entry)
+            self.trouble = "%s: %s" % (self.path, error.strerror)
         return entry
 
     @contextlib.contextmanager
@@ -340,9 +346,14 @@ class Progress:
 
         Raises:
             GuideError: somebody runs it now.
-            OSError: it cannot be written.
         """
-        handle = self._claim(step.id)
+        try:
+            handle = self._claim(step.id)
+        except OSError as error:  # a stop must not wait for a disk: without the lock two people may run it, which is safe there
+            self.trouble = "%s: %s" % (self.folder, error.strerror)
+            self.record(step, STARTED, values=values)
+            yield
+            return
         for _ in range(20):  # somebody who only looks holds it for a moment
             if handle is not None:
                 break
@@ -386,10 +397,11 @@ class Progress:
     def adopt(self, incident: str) -> Progress:
         """The same progress within an incident that was opened meanwhile; what the incident has already is left alone."""
         other = Progress(self.guide, incident)
+        other.unsaved = self.unsaved
         if self.incident is None and self.path.exists():
             with self._lock(), other._lock():
                 if not other.path.exists():
-                    other._write(self.entries())
+                    other._write(self._saved())
                     self.path.unlink()
         return other
 
@@ -416,7 +428,10 @@ class Progress:
         return handle
 
     def _running(self, step: str) -> bool:
-        handle = self._claim(step)
+        try:
+            handle = self._claim(step)
+        except OSError:
+            return False
         if handle is None:
             return True
         os.close(handle)

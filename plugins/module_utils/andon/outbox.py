@@ -35,6 +35,7 @@ EVENTS = frozenset({"opened", "severity", "mitigated", "resolved", "reopened", "
 WAITING, SENDING, SENT, EXPIRED, GONE = "waiting", "sending", "sent", "expired", "gone"
 SETTLED = frozenset({SENT, EXPIRED, GONE})
 KEEP_TRYING = 3 * 86400.0  # seconds; news older than this helps nobody, it is shown as not delivered
+LOOK_FOR_CHANNEL = 86400.0  # seconds; a channel that no courier knew for so long is gone, not only unset in one shell
 FIRST_PAUSE, LONGEST_PAUSE = 15.0, 900.0  # seconds between attempts: doubled each time, up to the longest
 _last = 0.0
 _NAME = re.compile(r"[0-9]{8}T[0-9]{9}-[0-9a-f]{8}\Z")
@@ -289,7 +290,7 @@ def summary(message: dict[str, Any]) -> str:
     if channels is None:
         return "WAITING: no courier with a channel has seen it"
     if not channels:
-        return "nobody: no channel takes this kind"
+        return "NOT DELIVERED: no channel takes this kind, or none was set in time"
     counts: dict[str, int] = {}
     for channel in channels.values():
         counts[channel["state"]] = counts.get(channel["state"], 0) + 1

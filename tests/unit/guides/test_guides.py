@@ -177,6 +177,19 @@ def test_progress_resumes_and_keeps_everything():
     assert progress.restart() != kept and progress.next_step() == first
 
 
+def test_a_disk_that_cannot_be_written_stops_no_step():
+    progress = Progress(_guide(), None)
+    progress.folder.parent.mkdir(parents=True)
+    progress.folder.write_text("a file where the folder should be")
+    first, second = progress.guide.steps
+    with progress.running(first):
+        progress.record(first, guides.DONE, code=0)
+    assert progress.next_step() == second and "Not a directory" in progress.trouble
+    progress.folder.unlink()
+    progress.record(second, guides.SKIPPED)
+    assert progress.trouble == "" and Progress(_guide(), None).next_step() is None, "what was kept in memory is written later"
+
+
 def _many(number):
     progress = Progress(_guide(), None)
     for _ in range(10):
