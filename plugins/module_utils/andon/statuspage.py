@@ -12,6 +12,7 @@ import base64
 import contextlib
 import datetime
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -160,16 +161,21 @@ def _base() -> str:
 
 
 def _html(title: str, public: list[Public], now: float, *, history: bool, more: bool) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"stamp": _stamp, "iso": _iso, "day": _day}
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    template = _compiled(TEMPLATE.read_text(encoding="utf-8"))
     style = (TEMPLATE.parent / "status-page.css").read_text(encoding="utf-8")
     # The policy names the one style by its hash: whatever else got into the page would not be run, loaded or drawn.
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     values = {"title": title, "history": history, "more": more, "now": now, "style": style, "digest": digest, "incidents": public}
     return template.render(values, open=[item for item in public if not item.over], over=[item for item in public if item.over]) + "\n"
+
+
+@functools.lru_cache(maxsize=2)
+def _compiled(source: str) -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"stamp": _stamp, "iso": _iso}
+    return environment.from_string(source)
 
 
 def _newest(public: list[Public]) -> list[tuple[Public, Update]]:

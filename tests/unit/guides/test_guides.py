@@ -11,16 +11,16 @@ import os
 import pty
 import re
 import select
-import subprocess
 import sys
 import time
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from andon import guides, incidents, journal
 from andon.guides import GuideError, Progress
-from cli import COMMANDS, ROOT
+from cli import COMMANDS, ROOT, main
 from verbs.guides import available
 
 # Every line of the organisation's incident-response runbook that asks something of a person, shortened.
@@ -370,10 +370,11 @@ def test_enter_runs_the_verb_and_its_exit_code_is_the_outcome(tmp_path):
 
 
 def test_without_a_terminal_it_refuses_and_points_to_print():
-    run = [sys.executable, str(ROOT / "cli.py")]
-    done = subprocess.run([*run, "guide", "sev1"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert done.returncode == 1 and "andon guide sev1 --print" in done.stderr and "Nothing was done" in done.stderr
-    done = subprocess.run([*run, "guide", "sev1", "--print"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert done.returncode == 0 and done.stdout == (ROOT / "docs/runbooks/sev1.md").read_text()
-    done = subprocess.run([*run, "guide", "nonsense"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert done.returncode == 1 and "Traceback" not in done.stderr and "kill-switch" in done.stderr
+    done = CliRunner().invoke(main, ["guide", "sev1"])
+    assert done.exit_code == 1 and "andon guide sev1 --print" in done.output and "Nothing was done" in done.output
+    done = CliRunner().invoke(main, ["guide", "sev1", "--print"])
+    assert done.exit_code == 0 and done.output == (ROOT / "docs/runbooks/sev1.md").read_text()
+    done = CliRunner().invoke(main, ["--json", "guide", "sev1"])
+    assert [step["id"] for step in json.loads(done.output)["steps"]] == [step.id for step in guides.load("sev1").steps]
+    done = CliRunner().invoke(main, ["guide", "nonsense"])
+    assert done.exit_code == 1 and isinstance(done.exception, SystemExit) and "kill-switch" in done.output
