@@ -51,18 +51,23 @@ def available(step: Step) -> bool:
     """
     if step.verb not in COMMANDS:
         return False
-    name = "verbs." + COMMANDS[step.verb][0]
+    module = "verbs." + COMMANDS[step.verb][0]
     try:
-        command = getattr(importlib.import_module(name), step.verb.replace("-", "_") + "_command")
+        command = getattr(importlib.import_module(module), step.verb.replace("-", "_") + "_command")
         words = step.argv({ask.name: _SAMPLES[ask.kind] for ask in step.asks})[1:]
-        command.make_context(step.verb, list(words)).close()
+        with command.make_context(step.verb, list(words)) as context:
+            if isinstance(command, click.Group) and words:
+                # What the group made of the words: it may have put the name of a default command in front.
+                name, inner, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+                if inner is not None:
+                    inner.make_context(name, rest, parent=context).close()
     except ModuleNotFoundError as error:
-        if error.name != name:
+        if error.name != module:
             raise
         return False
     except click.UsageError:
         return False
-    return not isinstance(command, click.Group) or not words or words[0] in command.commands
+    return True
 
 
 def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

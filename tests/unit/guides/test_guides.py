@@ -87,6 +87,8 @@ def test_commands_in_guides_are_what_the_verbs_accept():
     one = steps[0][1]
     assert not available(dataclasses.replace(one, args=("--no-such-option",)))
     assert not available(dataclasses.replace(one, verb="no-such-verb"))
+    with_group = dataclasses.replace(one, verb="postmortem", args=("check",))
+    assert available(with_group) and not available(dataclasses.replace(with_group, args=("no-such-part",)))
 
 
 @pytest.mark.parametrize(
