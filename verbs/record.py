@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from andon import incidents, journal, state
+from andon import incidents, journal, outbox, state
 from andon.incidents import Incident, IncidentError, JournalError
 from andon.text import clean, duration, plural
 from cli import Settings, fail
@@ -122,7 +122,7 @@ def open_command(sev: str, detected: str | None, another: bool, title: str) -> N
         raise IncidentError("The title is empty.", "Nothing was opened.", 'andon open "what is wrong"')
     name = incidents.open_incident(title, level, unsure=unsure, detected=_when(detected), another=another)
     aim = levels[level].acknowledge
-    _say(f"Opened {name} as SEV{level}{UNSURE if unsure else ''}")
+    _say(f"Opened {name} as SEV{level}{UNSURE if unsure else ''}", outbox.tell("opened", name))
     if aim is not None:
         _say(f"{levels[level].meaning}: acknowledge and mitigate within {duration(aim)}.")
     _say("Next: andon ack" + ("; trading must stop now: andon stop" if level == min(levels) else ""))
@@ -158,7 +158,7 @@ def sev_command(incident: str | None, severity: str, reason: str) -> None:
     level, unsure = incidents.parse_severity(severity, _levels())
     old = incidents.load(name).severity
     incidents.record(name, "severity", "sev", {"severity": level, "unsure": unsure, "from": old, "reason": reason})
-    _say(f"{name}: SEV{old} -> SEV{level}{UNSURE if unsure else ''}")
+    _say(f"{name}: SEV{old} -> SEV{level}{UNSURE if unsure else ''}", outbox.tell("severity", name, reason, before=old))
     _after_writing()
 
 
@@ -185,7 +185,7 @@ def note_command(incident: str | None, attach: Path | None, mitigated: bool, tex
     line = incidents.record(name, "mitigated" if mitigated else "note", "note", {"text": text} if mitigated else data)
     if mitigated and attach is not None:
         incidents.record(name, "note", "note", {"text": "", "attachment": data["attachment"]})
-    _say("Noted in {} at {} UTC.".format(name, line["at"].replace("T", " ")[:19]))
+    _say("Noted in {} at {} UTC.".format(name, line["at"].replace("T", " ")[:19]), *([outbox.tell("mitigated", name, text)] if mitigated else []))
     if attach is not None:
         _say("Attached {}, SHA-256 {}".format(data["attachment"]["file"], data["attachment"]["sha256"]))
     _after_writing()
@@ -220,13 +220,13 @@ def resolve_command(incident: str | None, undo: bool, text: str) -> None:
         if found.resolved is None:
             raise IncidentError(f"{name} is not resolved.", "It is open as it was.", "andon clock")
         incidents.reopen(name, text)
-        _say(f"{name} is open again.")
+        _say(f"{name} is open again.", outbox.tell("reopened", name, text))
         return
     if found.resolved is not None:
         _say(f"{name} was resolved at {incidents.moment(found.resolved)} UTC already.")
         return
     incidents.record(name, "resolved", "resolve", {"text": text})
-    _say(f"Resolved {name} after {duration(max(time.time() - (found.detected or time.time()), 0.0))}.")
+    _say(f"Resolved {name} after {duration(max(time.time() - (found.detected or time.time()), 0.0))}.", outbox.tell("resolved", name, text))
     for halt in found.halted:
         _warn(f"{halt.scope} is halted still, as far as the journal knows (andon status shows the hosts)")
     _say("Next: andon postmortem   (within 24 h)")

@@ -172,9 +172,11 @@ class CallbackModule(CallbackBase):
         seconds = time.monotonic() - run.clock
         if stats is not None:
             self._settled(run, stats)
-        run.incident = run.incident or incidents.current() or self._opened(run)
+        had = run.incident or incidents.current()
+        run.incident = had or self._opened(run)
         if run.incident is None:
             return
+        before = incidents.load(had) if had else None
         folder = incidents.folder(run.incident)
         if not run.noted:
             self._note_start(run, END_WAIT)
@@ -193,6 +195,14 @@ class CallbackModule(CallbackBase):
             # The latch names this incident: what was resolved is going on.
             incidents.reopen(run.incident, "%s was run" % run.verb)
         journal.append(folder, "verb.ended", run.verb, data, wait=END_WAIT)
+        self._guarded(self._tell, run.incident, before)
+
+    def _tell(self, incident, before):
+        """People are told by another process, after the run and its record."""
+        from ansible.module_utils.andon import outbox
+
+        for line in outbox.announce(incident, before):
+            self._display.display(line, stderr=True)
 
     def _settled(self, run, stats):
         """The last word on each host: a failure that a rescue made good is none; a host known by the verdict alone is one."""

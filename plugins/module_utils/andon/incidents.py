@@ -35,7 +35,7 @@ HALTING = frozenset({"emergency_stop", "kill_strategy"})
 # Verdicts of a stop that did nothing on a host: refused input, no such strategy there, no answer, nothing that it covers.
 UNTOUCHED = frozenset({"REFUSED", "NOT HERE", "UNKNOWN", "NOTHING MATCHES", "WOULD HALT"})
 # What counts as a word to the others: the next update is due an interval after the last of these.
-UPDATES = frozenset({"opened", "updated", "severity", "mitigated", "resolved", "reopened", "note", "handoff"})
+UPDATES = frozenset({"opened", "updated", "severity", "mitigated", "resolved", "reopened"})
 _YEAR_2200 = 7258118400  # Unix time; nothing that is later was ever measured
 ROLE = re.compile(r"[a-z][a-z0-9 -]{0,30}\Z")
 
@@ -243,6 +243,8 @@ def _fold_line(result: Incident, line: dict[str, Any], at: float, stepped: bool)
         path = data.get("path")
         result.postmortem = path if isinstance(path, str) else result.postmortem
         return
+    elif isinstance(data.get("text"), str):  # a line that brings its own words: a step of a guide, a message that failed
+        text = brief(data["text"], 300)
     else:
         text = clean("%s %s" % (kind, json.dumps(data, sort_keys=True)[:400] if data else ""), 300)
     if text:
@@ -970,7 +972,7 @@ def next_commands(incident: Incident, late: list[Overdue] | None = None) -> list
         else:
             commands.append('andon note --mitigated "..." the bleeding is stopped')
     if any(item.what == "update" for item in late or []):
-        commands.append('andon note "..."             what is known now: an update is due')
+        commands.append('andon update "..."           tell people what is known now: it is due')
     commands.append("andon status                 what is halted, what runs, per host")
     if incident.halted:
         commands.append("andon resume --check         what a resume would start; changes nothing")

@@ -179,7 +179,7 @@ def test_the_clock_runs_against_the_targets():
     assert incidents.overdue(found, T0 + 299) == []
     late = incidents.overdue(found, T0 + 1260)
     assert [(o.what, o.late) for o in late] == [("acknowledgement", 960.0), ("mitigation", 960.0), ("update", 60.0)]
-    acked = incidents.fold([OPENED, line(2, "incident.acknowledged", at=T0 + 60), line(3, "incident.note", {"text": "x"}, T0 + 700)])
+    acked = incidents.fold([OPENED, line(2, "incident.acknowledged", at=T0 + 60), line(3, "incident.updated", {"text": "x"}, T0 + 700)])
     assert [o.what for o in incidents.overdue(acked, T0 + 1899)] == ["mitigation"]
     assert [o.what for o in incidents.overdue(acked, T0 + 1901)] == ["mitigation", "update"]
     assert incidents.overdue(incidents.fold([OPENED, line(2, "incident.resolved")]), T0 + 10**6) == []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from andon import incidents, journal, state
+from andon import incidents, journal, outbox, state
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -145,6 +145,7 @@ def test_a_stop_without_an_incident_opens_one_under_the_latchs_id_when_it_is_ove
     assert not state.state_dir().exists()
     run.end(changed=("host-a",))
     assert incidents.current() == "2026-11-22-emergency-stop" and run.said == []
+    assert [message["event"] for message in outbox.Outbox().messages] == ["opened", "mitigated"]
     assert [line["kind"] for line in lines("2026-11-22-emergency-stop")] == ["incident.opened", "verb.began", "verb.ended"]
     found = incidents.load("2026-11-22-emergency-stop")
     assert (found.title, found.severity, found.state) == ("Emergency stop", 1, "mitigated")
