@@ -36,17 +36,17 @@ options:
     elements: str
     default: []
   duration:
-    description: For how many seconds samples are taken.
-    type: float
-    default: 120
+    description: For how long samples are taken, as in C(90), C(90s), C(2m) or C(1h); at most 6 hours.
+    type: str
+    default: 2m
   interval:
-    description: Seconds between two samples. It is stretched so that no container has more than 1200 samples.
-    type: float
-    default: 1
+    description: Time between two samples, at least 0.1 s. It is stretched so that no container has more than 1200 samples.
+    type: str
+    default: 1s
   history:
-    description: How many seconds back out-of-memory kills are looked for.
-    type: int
-    default: 86400
+    description: How far back out-of-memory kills are looked for.
+    type: str
+    default: 24h
 attributes:
   check_mode:
     support: full
@@ -63,7 +63,7 @@ EXAMPLES = r"""
     selectors: "{{ andon_selectors }}"
     components: "{{ andon_components }}"
     protected: "{{ andon_protected }}"
-    duration: 120
+    duration: 2m
   register: andon_samples
 """
 
@@ -103,6 +103,7 @@ import time
 
 from ansible.module_utils.andon.engine import Engine, EngineError
 from ansible.module_utils.andon.sampling import Sampler
+from ansible.module_utils.andon.spans import seconds
 from ansible.module_utils.andon.state import utc_now
 from ansible.module_utils.andon.text import plural
 from ansible.module_utils.basic import AnsibleModule
@@ -118,22 +119,26 @@ def main():
             "selectors": {"type": "list", "elements": "str", "default": ["label=andon.component"]},
             "components": {"type": "list", "elements": "dict", "default": []},
             "protected": {"type": "list", "elements": "str", "default": []},
-            "duration": {"type": "float", "default": 120.0},
-            "interval": {"type": "float", "default": 1.0},
-            "history": {"type": "int", "default": 86400},
+            "duration": {"type": "str", "default": "2m"},
+            "interval": {"type": "str", "default": "1s"},
+            "history": {"type": "str", "default": "24h"},
         },
         supports_check_mode=True,
     )
     options = module.params
-    if not 0 < options["duration"] <= LONGEST:
-        module.fail_json(msg="a sampling takes more than 0 s and at most 6 hours, not %g s. Nothing was sampled. Next: --for 2m" % options["duration"])
-    if options["interval"] < SHORTEST_INTERVAL:
-        module.fail_json(msg="the shortest interval is 0.1 s, not %g s. Nothing was sampled. Next: --interval 1s" % options["interval"])
+    try:
+        duration, interval, history = (seconds(options[name]) for name in ("duration", "interval", "history"))
+    except ValueError as error:
+        module.fail_json(msg="%s. Nothing was sampled." % error)
+    if not 0 < duration <= LONGEST:
+        module.fail_json(msg="a sampling takes more than 0 s and at most 6 hours, not %g s. Nothing was sampled. Type: --for 2m" % duration)
+    if interval < SHORTEST_INTERVAL:
+        module.fail_json(msg="the shortest interval is 0.1 s, not %g s. Nothing was sampled. Type: --interval 1s" % interval)
     engine = Engine(options["container_cli"])
     sampler = Sampler(engine, lambda: engine.covered(options["selectors"], options["components"], options["protected"]))
     try:
-        interval = sampler.sample(options["duration"], options["interval"])
-        result = sampler.result(time.time() - options["history"])
+        interval = sampler.sample(duration, interval)
+        result = sampler.result(time.time() - history)
     except EngineError as error:
         module.fail_json(msg=str(error), andon_progress="UNKNOWN  %s" % error)
     if not result["containers"]:
@@ -144,7 +149,7 @@ def main():
         changed=False,
         interval=interval,
         ended=utc_now(),
-        andon_progress="OK  %s of %s sampled for %g s" % (sampled, plural(len(result["containers"]), "container"), options["duration"]),
+        andon_progress="OK  %s of %s sampled for %g s" % (sampled, plural(len(result["containers"]), "container"), duration),
         **result,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
+from .report import make
 from .slope import analyse, pressure_alarm, seconds_left, sparkline
 from .state import parse_utc
 from .text import clean, duration, plural, size, valid_name
@@ -227,18 +228,18 @@ def report(results, unknown, span):
         span: seconds that were sampled.
 
     Returns:
-        andon.report/1 without the samples' file.
+        andon.report/1, without the samples' file.
     """
     findings = sorted((one for host in sorted(results) for one in judge_host(host, results[host])), key=Finding.rank)
     leaks = [one for one in findings if one.leaking]
     lost = [one for one in findings if one.unknown]
     hosts = len(results) + len(unknown)
     known = sum(1 for one in findings if one.trend)
-    words = plural(len(leaks), "LEAK") if leaks else "no leak"
-    headline = "%s in %s on %d/%d hosts, %s sampled" % (words, plural(known, "container"), len(results), hosts, duration(span))
+    words = "%d LEAKING" % len(leaks) if leaks else "no leak"
+    headline = "%s of %s on %d/%d hosts, %s sampled" % (words, plural(known, "container"), len(results), hosts, duration(span))
     if unknown or lost:
         headline += ", %d UNKNOWN" % (len(unknown) + len(lost))
-    summary = [TABLE % ("HOST", "CONTAINER", "TREND", "HELD", "GROWTH", "LEFT", "HELD OVER TIME")]
+    summary = [TABLE % ("HOST", "CONTAINER", "TREND", "HELD", "GROWTH", "LEFT", "COURSE")]
     shown = [one for one in findings if one.trend or one.unknown]
     summary += [_row(one) for one in shown[:SHOWN]]
     if len(shown) > SHOWN:
@@ -258,19 +259,12 @@ def report(results, unknown, span):
     floors = [one.trend.detectable * 3600 for one in findings if one.trend and one.trend.detectable]
     if floors and not leaks:
         detail.append("A leak slower than %s/h cannot be seen in %s; sample longer: andon leaks --for 30m" % (size(max(floors)), duration(span)))
-    return {
-        "schema": "andon.report/1",
-        "verb": "find_leak",
-        "ok": not unknown and not lost and bool(results),
-        "headline": headline[:80],
-        "summary": summary,
-        "detail": detail,
-        "data": {
-            "seconds": span,
-            "hosts": {host: result["host"] for host, result in results.items()},
-            "unknown": dict(unknown),
-            "containers": [one.data() for one in findings],
-            "leaks": [{"host": one.host, "name": one.name, "bytes_per_second": one.trend.slope} for one in leaks],
-        },
-        "next": [command for command in (proposal(one) for one in leaks[:3]) if command],
+    data = {
+        "seconds": span,
+        "hosts": {host: result["host"] for host, result in results.items()},
+        "unknown": dict(unknown),
+        "containers": [one.data() for one in findings],
+        "leaks": [{"host": one.host, "name": one.name, "bytes_per_second": one.trend.slope} for one in leaks],
     }
+    ok = bool(results) and not unknown and not lost
+    return make("find_leak", ok, headline, summary, detail, data, [command for command in (proposal(one) for one in leaks[:3]) if command])

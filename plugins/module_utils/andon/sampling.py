@@ -129,13 +129,14 @@ class Sampler:
     Args:
         engine: engine.Engine.
         covered: a function that returns the containers to sample (a fresh look).
-        proc: where /proc is; clock, sleep: as in time.
+        proc: where /proc is; kmsg: the kernel's log; clock, sleep: as in time.
     """
 
-    def __init__(self, engine, covered, proc="/proc", clock=time.monotonic, sleep=time.sleep):
+    def __init__(self, engine, covered, proc="/proc", kmsg="/dev/kmsg", clock=time.monotonic, sleep=time.sleep):
         self.engine = engine
         self.covered = covered
         self.proc = proc
+        self.kmsg = kmsg
         self.clock = clock
         self.sleep = sleep
         self.tracks = {}
@@ -202,7 +203,7 @@ class Sampler:
             self.look()
         except EngineError as error:
             self.silent.append("the engine did not answer at the end: %s" % error)
-        events, kernel, silent = kill_sources(self.engine, since)
+        events, kernel, silent = kill_sources(self.engine, since, self.kmsg)
         return {
             "host": host_memory(self.proc),
             "containers": [describe(track, holders.get(key, []), events, kernel) for key, track in self.tracks.items()],
