@@ -107,12 +107,12 @@ def kmsg(raw, booted):
     return result
 
 
-def read_kernel(device="/dev/kmsg", engine_run=None, since=0.0):
+def read_kernel(device="/dev/kmsg", run=None, since=0.0):
     """The kernel's log.
 
     Args:
         device: the ring itself, which is what dmesg reads.
-        engine_run: a function (argv) -> stdout text or None, for journalctl when the ring may not be read.
+        run: a function (argv) -> stdout text or None, for journalctl when the ring may not be read.
         since: Unix seconds.
 
     Returns:
@@ -121,10 +121,10 @@ def read_kernel(device="/dev/kmsg", engine_run=None, since=0.0):
     try:
         handle = os.open(device, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
-        text = engine_run(["journalctl", "-k", "-o", "json", "--no-pager", "--since", "@%d" % since]) if engine_run else None
-        if text is None:
-            return [], "the kernel's log cannot be read (%s: %s)" % (device, error.strerror)
-        return journal(text), None
+        text = run(["journalctl", "-k", "-o", "json", "--no-pager", "--since", "@%d" % since]) if run else None
+        lines = journal(text or "")
+        # A journal without a line of the kernel's is what a host without journald has: that is no proof of anything.
+        return lines, None if lines else "the kernel's log cannot be read (%s: %s)" % (device, error.strerror)
     records = []
     try:
         while True:
