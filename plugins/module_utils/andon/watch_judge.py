@@ -18,6 +18,8 @@ HISTORY = 240
 SHOWN = 17
 # A leak is judged from looks that are this many; fewer would call a warm-up one.
 LEAST_LOOKS = 12
+# A problem that has been away for this many seconds is over.
+CALM = 120.0
 
 
 class Limits:
@@ -185,9 +187,14 @@ def judge(looks, unknown, before, now, limits):
 def due(problems, told, opened, seen, now, cooldown):
     """Which events to send now.
 
+    A problem is told at once, and again after the cooldown while it lasts. It is over when it has been away for C(CALM)
+    seconds (or the cooldown, if that is shorter), so that one which comes and goes is not told at each look; when it was over
+    and comes back it is a new one.
+
     Args:
         problems: of this look.
-        told: {key: Unix seconds} of what was told before; opened: {key: event} of what was told and is not over.
+        told: {key: Unix seconds} of what was told before; opened: {key: event} of what was told and is not over. In opened it is
+            noted since when a problem is away.
         seen: hosts that this look has seen. What is open on another host stays open: nobody knows.
         now, cooldown: seconds.
 
@@ -197,11 +204,18 @@ def due(problems, told, opened, seen, now, cooldown):
     events = []
     present = {problem.key for problem in problems}
     for problem in problems:
+        if problem.key in opened:
+            opened[problem.key].pop("away", None)
         if now - told.get(problem.key, float("-inf")) >= cooldown:
             events.append((problem.key, dict(problem.data(), over=False, passing=problem.passing)))
     for key, event in sorted(opened.items()):
-        if key not in present and (event["host"] in seen or event["kind"] == "unknown"):
-            events.append((key, dict(event, over=True, level="note", words="over: " + event["words"])))
+        # Of a host that was UNKNOWN and is not any more, only that is over.
+        if key in present or event["host"] not in seen:
+            continue
+        if now - event.setdefault("away", now) >= min(CALM, cooldown):
+            over = dict(event, over=True, level="note", words="over: " + event["words"])
+            over.pop("away")
+            events.append((key, over))
     return events
 
 
@@ -258,6 +272,7 @@ def tell(problems, past, seen, now, limits, notify):
         sent.append(event)
         if event["over"]:
             opened.pop(key, None)
+            told.pop(key, None)
         else:
             told[key] = now
             if not event["passing"]:
@@ -265,7 +280,7 @@ def tell(problems, past, seen, now, limits, notify):
     return sent, failed
 
 
-TABLE = "%-12s %-20s %-11s %18s %4s %5s %s"
+TABLE = "%-12s %-18s %-11s %18s %4s %5s %s"
 HEAD = TABLE % ("HOST", "CONTAINER", "STATE", "HELD / LIMIT", "RST", "ERR/m", "COURSE")
 
 
@@ -297,7 +312,7 @@ def row_text(row):
     held = "-" if row["held"] is None else size(row["held"])
     memory = held + (" / " + size(row["limit"]) if row["limit"] else "")
     errors = "-" if row["errors"] is None else "%.0f" % row["errors"]
-    return (TABLE % (clean(row["host"], 12), clean(row["name"], 20), clean(row["state"], 11), memory, row["restarts"], errors, row["course"])).rstrip()
+    return (TABLE % (clean(row["host"], 12), clean(row["name"], 18), clean(row["state"], 11), memory, row["restarts"], errors, row["course"])).rstrip()
 
 
 def report(looks, unknown, problems, after, sent, failed):
