@@ -39,10 +39,11 @@ options:
     description: How far back log lines are counted.
     type: str
     default: 60s
-  error_pattern:
-    description: A regular expression that finds an error in a log line.
-    type: str
-    default: (?i)\b(error|critical|fatal|panic|traceback)\b
+  error_words:
+    description: A log line with one of these words in it, in any case, is an error.
+    type: list
+    elements: str
+    default: [error, critical, fatal, panic, traceback]
 attributes:
   check_mode:
     support: full
@@ -88,7 +89,7 @@ window:
 
 from ansible.module_utils.andon.engine import Engine, EngineError
 from ansible.module_utils.andon.spans import seconds
-from ansible.module_utils.andon.watch_look import compiled, look
+from ansible.module_utils.andon.watch_look import finder, look
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -101,20 +102,19 @@ def main():
             "components": {"type": "list", "elements": "dict", "default": []},
             "protected": {"type": "list", "elements": "str", "default": []},
             "log_window": {"type": "str", "default": "60s"},
-            "error_pattern": {"type": "str", "default": r"(?i)\b(error|critical|fatal|panic|traceback)\b"},
+            "error_words": {"type": "list", "elements": "str", "default": ["error", "critical", "fatal", "panic", "traceback"]},
         },
         supports_check_mode=True,
     )
     options = module.params
     try:
         window = max(seconds(options["log_window"]), 1.0)
-        pattern = compiled(options["error_pattern"])
     except ValueError as error:
         module.fail_json(msg="%s. Nothing was looked at." % error)
     engine = Engine(options["container_cli"])
     try:
         containers = engine.covered(options["selectors"], options["components"], options["protected"])
-        result = look(engine, containers, options["host_state"], pattern, window)
+        result = look(engine, containers, options["host_state"], finder(options["error_words"]), window)
     except EngineError as error:
         module.fail_json(msg=str(error))
     if not containers:

@@ -12,7 +12,7 @@ from andon import notifier, watch_judge
 from andon.engine import Container, EngineHung
 from andon.slope import MIB
 from andon.watch_judge import Limits, Past, judge, report, tell
-from andon.watch_look import compiled, errors, look
+from andon.watch_look import errors, finder, look
 
 T = 1795706670.0
 LIMITS = Limits(cooldown=900)
@@ -178,23 +178,22 @@ class Logs:
 
 
 def test_error_lines_are_counted_and_never_returned():
-    pattern = compiled(r"(?i)\b(error|critical)\b")
+    pattern = finder(["error", "critical"])
     text = "2026 ERROR key=hunter2\nall well\nterrors are no error-free\n"
     assert errors(Logs((0, text, "CRITICAL\n")), "x", pattern, 60) == {"count": 3, "lines": 4, "full": False}
     assert errors(Logs((1, "", "configured logging driver does not support reading")), "x", pattern, 60) is None
     assert errors(Logs(EngineHung("slow")), "x", pattern, 60) is None
-    with pytest.raises(ValueError, match="no regular expression"):
-        compiled("(")
+    assert finder([]).search("error") is None and finder(["("]).search("a ( b")
 
 
 def test_a_look_names_latches_and_what_they_cover(tmp_path):
     (tmp_path / "halts").mkdir()
     (tmp_path / "halts" / "strategy-mm.json").write_text(json.dumps({"operator": "ann", "at": "2026", "containers": []}))
     one = Container({"Id": "a", "Name": "/q", "State": {"Status": "exited"}, "Config": {"Labels": {"andon.strategy": "mm"}}})
-    seen = look(Logs((0, "", "")), [one], str(tmp_path), compiled("x"), 60)
+    seen = look(Logs((0, "", "")), [one], str(tmp_path), finder(["x"]), 60)
     assert seen["latches"][0]["containers"] == ["a"] and seen["latch_error"] is None
     (tmp_path / "halts" / "all.json").write_text("{")
-    assert "cannot be read" in look(Logs((0, "", "")), [], str(tmp_path), compiled("x"), 60)["latch_error"]
+    assert "cannot be read" in look(Logs((0, "", "")), [], str(tmp_path), finder(["x"]), 60)["latch_error"]
 
 
 def test_dashboard_is_as_high_as_the_terminal_and_shows_alarms_first():
