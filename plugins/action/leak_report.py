@@ -28,7 +28,8 @@ def keep(results, span):
     folder = state.state_dir() / "incidents" / incident if incident else state.state_dir()
     at = state.utc_now()
     path = folder / "samples" / ("%s-find_leak.json" % at.replace(":", "").replace(".", ""))
-    state.write_atomic(path, {"schema": "andon.samples/1", "at": at, "seconds": span, "hosts": results})
+    hosts = {host: {key: one[key] for key in ("ended", "interval", "host", "containers", "silent")} for host, one in results.items()}
+    state.write_atomic(path, {"schema": "andon.samples/1", "at": at, "seconds": span, "hosts": hosts})
     return str(path)
 
 

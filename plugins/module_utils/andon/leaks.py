@@ -34,12 +34,14 @@ class Finding:
 
     Attributes:
         host, name, container (sample_memory's dict), trend (slope.Trend or None), left (slope.seconds_left's dict with C(to):
-        "limit" or "host", or None), unknown (why nothing is known, or None), remarks (lines).
+        "limit" or "host", or None), share (held over the host's memory, or None), unknown (why nothing is known, or None), remarks (lines).
     """
 
-    def __init__(self, host, container):
+    def __init__(self, host, container, total=0):
         self.host = host
         self.container = container
+        held = latest(container, "held")
+        self.share = held / total if held is not None and total else None
         self.name = container["name"]
         self.unknown = None
         self.trend = None
@@ -82,6 +84,7 @@ class Finding:
             unknown=self.unknown,
             trend=self.trend.data() if self.trend else None,
             left=self.left,
+            host_share=self.share,
             remarks=self.remarks,
             **figures,
         )
@@ -93,7 +96,7 @@ def judge_host(host, result):
     Args:
         result: what sample_memory returned.
     """
-    findings = [Finding(host, one) for one in result["containers"]]
+    findings = [Finding(host, one, result["host"]["total"]) for one in result["containers"]]
     together = sum(one.trend.slope for one in findings if one.leaking)
     available = result["host"]["available"]
     for one in findings:
@@ -167,7 +170,7 @@ def _words(one):
     ]
     left = one.left
     lines.append(
-        "    %s in about %s (%s to %s); limit %s, held %s, working set %s"
+        "    %s in about %s (%s to %s); limit %s, held %s (%.0f %% of the host), working set %s"
         % (
             "limit reached" if left["to"] == "limit" else "host exhausted",
             duration(left["seconds"]),
@@ -175,6 +178,7 @@ def _words(one):
             duration(left["latest"]),
             size(container["limit"]) if container["limit"] else "none",
             size(latest(container, "held")),
+            100.0 * (one.share or 0),
             size(latest(container, "working")),
         )
     )

@@ -91,6 +91,8 @@ def test_time_left_to_the_limit_with_count_and_interval():
     assert one["left"]["seconds"] == pytest.approx((460 - 159) / 0.5, rel=0.02)
     assert one["left"]["soonest"] <= one["left"]["seconds"] <= one["left"]["latest"]
     assert (one["trend"]["count"], one["trend"]["level"]) == (121, 0.95)
+    assert one["host_share"] == pytest.approx(159 / 10000, rel=0.01)
+    assert "(2 % of the host)" in text_of(made)
 
 
 def test_time_left_of_the_host_counts_all_its_leaks():
