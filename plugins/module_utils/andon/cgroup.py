@@ -22,6 +22,11 @@ class NoAccounting(Exception):
     """This host's kernel does not account memory per container; C(str()) says why."""
 
 
+def digits(text):
+    """True for what int() takes: isdigit() alone is also true for "²"."""
+    return text.isascii() and text.isdigit()
+
+
 def flat(text):
     """`key number` lines (memory.stat, memory.events, memory.oom_control) as a dict; other lines are left out."""
     result = {}
@@ -38,7 +43,7 @@ def flat(text):
 def number(text):
     """A single number; None for "max", for version 1's "no limit", and for nothing."""
     text = text.strip()
-    if not text.isdigit():
+    if not digits(text):
         return None
     value = int(text)
     return None if value >= UNLIMITED else value
@@ -68,7 +73,7 @@ def kilobytes(text, keys):
         key, colon, rest = line.partition(":")
         if colon and key in keys:
             parts = rest.split()
-            if parts and parts[0].isdigit():
+            if parts and digits(parts[0]):
                 result[key] = int(parts[0]) * 1024
     return result
 
@@ -272,7 +277,7 @@ def process(status, cmdline):
         if script and not script.startswith("-"):
             name += " " + os.path.basename(script)
     inner = lines.get("NSpid", "").split()
-    return {"name": name[:80], "inner": int(inner[-1]) if inner else None, "held": sum(sizes.values())}
+    return {"name": name[:80], "inner": int(inner[-1]) if inner and digits(inner[-1]) else None, "held": sum(sizes.values())}
 
 
 def host_memory(proc="/proc"):

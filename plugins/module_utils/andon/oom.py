@@ -13,6 +13,7 @@ import os
 import re
 import time
 
+from .cgroup import digits
 from .state import parse_utc, utc
 
 # Sources write the same kill within this time of each other (the engine hears of it through a notification).
@@ -102,7 +103,7 @@ def kmsg(raw, booted):
     for record in raw:
         head, _, text = record.decode("utf-8", "replace").partition(";")
         fields = head.split(",")
-        if len(fields) >= 3 and fields[2].isdigit():
+        if len(fields) >= 3 and digits(fields[2]):
             result.append((booted + int(fields[2]) / 1e6, text.split("\n")[0]))
     return result
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from andon import cgroup
@@ -74,7 +74,7 @@ def test_figures_of_version_2():
     }
 
 
-@pytest.mark.parametrize(("text", "value"), [("62914560\n", 62914560), ("max\n", None), ("9223372036854771712\n", None), ("", None), ("-1", None)])
+@pytest.mark.parametrize(("text", "value"), [("62914560\n", 62914560), ("max\n", None), ("9223372036854771712\n", None), ("", None), ("-1", None), ("²", None)])
 def test_limits(text, value):
     assert cgroup.number(text) == value
 
@@ -117,6 +117,7 @@ def test_no_accounting_is_said():
 
 
 @settings(max_examples=40, deadline=None)
+@example("RssAnon: ² kB\nNSpid: ²")
 @given(st.text(max_size=300))
 def test_hostile_text_never_breaks_a_reader(text):
     cgroup.flat(text), cgroup.number(text), cgroup.pressure(text), cgroup.groups(text), cgroup.mounts(text), cgroup.process(text, text)
