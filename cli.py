@@ -40,6 +40,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("cord", "What is halted, what runs, per host."),
     "kill-strategy": ("cord", "Stop one strategy everywhere; nothing else."),
     "resume": ("cord", "Lift the latch and start again, in order, canary first."),
+    "leaks": ("memory", "Find the container that leaks memory, and the process in it."),
+    "watch": ("memory", "Watch the whole fleet; tell of what is new."),
     "open": ("record", "Open an incident: its clock and its journal start."),
     "ack": ("record", "Acknowledge the incident: somebody is on it."),
     "clock": ("record", "The incident on one screen: times, targets, what is overdue, what to type."),

@@ -35,7 +35,7 @@ from ansible.plugins.callback.default import CallbackModule as Default
 
 # Words at the start of a progress line or a report line that say how good or bad it is.
 GOOD = ("HALTED", "HEALTHY", "RESUMED", "DONE", "OK", "PROVEN", "KILLED")
-BAD = ("UNKNOWN", "NOT ", "FAILED", "ORDERS NOT", "REFUSED", "RUNNING", "DEAD", "WARNING")
+BAD = ("UNKNOWN", "LEAKING", "OOM ", "NOT ", "FAILED", "ORDERS NOT", "REFUSED", "RUNNING", "DEAD", "WARNING")
 
 
 def colour_of(line):
