@@ -40,7 +40,8 @@ def parse_size(text):
         raise LimitError("'%s' is not a size of memory. Write it as 512m, 1g or in bytes" % clean(text, 40))
     count = int(float(match.group(1)) * 1024 ** _POWER[match.group(2).lower()])
     if count < LEAST:
-        raise LimitError("%s is less than the least limit that the engine accepts (6 MiB). Did you mean %sm?" % (size(count), match.group(1)))
+        hint = ". Did you mean %sm?" % match.group(1) if not match.group(2) and float(match.group(1)) >= 6 else ""
+        raise LimitError("%s is less than the least limit that the engine accepts (6 MiB)%s" % (size(count), hint))
     return count
 
 
@@ -195,8 +196,9 @@ def differs(wanted, found, page=None):
     """
     page = page or os.sysconf("SC_PAGE_SIZE")
     lines = []
-    for label, want, have in zip(("memory", "memory and swap"), wanted, found):
-        if label != "memory" and have is None:
+    for index, label in enumerate(("memory", "memory and swap")):
+        want, have = wanted[index], found[index]
+        if index and have is None:
             continue
         if have is None or (want if want <= 0 else want // page * page) != (have if have <= 0 else have // page * page):
             lines.append("%s: asked for %s, in force is %s" % (label, _bytes(want), _bytes(have)))

@@ -124,9 +124,10 @@ def judge_limit(container, usage, wanted, record):
             return LEAVE, "Andon never changed its limit (nothing in limits.json)", container.memory, container.memory_swap
         memory, swap = int(record["memory"]), int(record["memory_swap"])
     running = "missing" not in usage
-    if (container.memory, container.memory_swap) == (memory, swap):
-        if not running or not limits.differs((memory, swap or limits.UNLIMITED_SWAP), (usage["limit"], usage["swap_limit"])):
-            return SAME, "already %s" % limits.words(memory, swap), memory, swap
+    same = (container.memory, container.memory_swap) == (memory, swap)
+    # What the engine says is not what the kernel enforces after a change of the swap of a running container.
+    if same and not (running and limits.differs((memory, swap or limits.UNLIMITED_SWAP), (usage["limit"], usage["swap_limit"]))):
+        return SAME, "already %s" % limits.words(memory, swap), memory, swap
     if not memory:
         return REFUSE, "it was unlimited before, and an engine cannot go back to that: only a recreate can (compose up --force-recreate)", 0, 0
     if wanted.forced or not container.pid:

@@ -1,0 +1,240 @@
+"""The verdicts of a rolling verb: the plan over all hosts, the gate of each batch, the report.
+
+Bastion only, Python 3.11. Pure: what the hosts said goes in, an ``andon.report/1`` comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .targets import ACT, LEAVE, REFUSE, SAME
+from .text import clean, nearest, plural
+
+Results = Mapping[str, Mapping[str, Any] | None]
+VERBS = {"restart": "restarted", "limit_memory": "limited"}
+# A report is read by a tired person on an 80-column terminal.
+WIDTH, SHOWN = 80, 20
+
+
+class Ask:
+    """What was asked for: the verb and its values, for words and for the next command to type.
+
+    Attributes:
+        verb: the playbook's name; target; memory ("" for none), undo, check; confirm.
+    """
+
+    def __init__(self, verb: str, target: str, memory: str = "", undo: bool = False, check: bool = False, confirm: str = "") -> None:
+        self.verb = verb
+        self.target = clean(target, 60)
+        self.memory = clean(memory, 20)
+        self.undo = undo
+        self.check = check
+        self.confirmed = check or confirm == target
+        self.done = VERBS[verb]
+
+    def command(self, more: str = "") -> str:
+        parts = ["andon restart", self.target]
+        parts += ["--undo"] if self.undo else ["--memory " + self.memory] if self.memory else []
+        return " ".join(parts + ([more] if more else []))
+
+
+def report(ask: Ask, ok: bool, headline: str, summary: Iterable[str], detail: Iterable[str], data: dict[str, Any], then: Iterable[str]) -> dict[str, Any]:
+    """An andon.report/1; too many lines are folded into a count, never dropped without a word."""
+    lines = [clip(line) for line in summary]
+    if len(lines) > SHOWN:
+        lines = [*lines[: SHOWN - 1], f"... and {len(lines) - SHOWN + 1} more (in --json)"]
+    return {
+        "schema": "andon.report/1",
+        "verb": ask.verb,
+        "ok": ok,
+        "headline": clean(headline, WIDTH),
+        "summary": lines,
+        "detail": list(detail),
+        "data": data,
+        "next": list(then),
+    }
+
+
+def clip(line: str, width: int = WIDTH) -> str:
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def unknown(result: Mapping[str, Any] | None) -> str:
+    """Why a host's answer is no answer, or ""."""
+    if result is None:
+        return "no result"
+    if result.get("unreachable"):
+        return "unreachable: " + clean(result.get("msg", ""), 120)
+    if result.get("skipped"):
+        return "skipped"
+    return ""
+
+
+def host_line(host: str, words: str) -> str:
+    return f"{clean(host, 30):<14} {words}"
+
+
+# The plan
+
+
+def judge_plan(ask: Ask, results: Results) -> dict[str, Any]:
+    """The plan over all hosts. ``ok`` only if every host answered, the name means something, and nothing is refused.
+
+    Returns:
+        a report; data: {target, hosts: {host: [match]}, acting: [hosts]}.
+    """
+    blind = {host: unknown(one) or clean(one.get("msg", ""), 300) for host, one in results.items() if unknown(one) or (one or {}).get("failed")}
+    found = {host: list((one or {}).get("matches", [])) for host, one in results.items() if host not in blind}
+    data: dict[str, Any] = {"target": ask.target, "hosts": {h: m for h, m in found.items() if m}, "unknown": blind}
+    data["acting"] = [host for host, matches in found.items() if any(one["verdict"] == ACT for one in matches)]
+    data["same"] = [host for host, matches in found.items() if any(one["verdict"] == SAME for one in matches)]
+    lines = [host_line(host, "UNKNOWN  " + words) for host, words in blind.items()]
+    lines += [host_line(host, match_words(one)) for host, matches in found.items() for one in matches]
+    detail = [f"{clean(host, 30)}: {line}" for host, matches in found.items() for one in matches for line in one["warnings"]]
+
+    def no(headline: str, *then: str, more: Iterable[str] = ()) -> dict[str, Any]:
+        return report(ask, False, headline, [*more, *lines, "Nothing was touched on any host."], detail, data, then)
+
+    if not ask.confirmed:
+        return no(f"REFUSED  {ask.verb} needs a confirmation that names {ask.target}", f"-e confirm={ask.target}, or {ask.command()}")
+    if blind:
+        answered = [host for host in results if host not in blind]
+        then = ask.command(f"--limit '{','.join(answered)}'   (leaves out what does not answer)") if answered else "andon status"
+        asked = all((one or {}).get("failed") and not (one or {}).get("unreachable") for one in results.values())
+        if asked and len(set(blind.values())) == 1:
+            return report(ask, False, "REFUSED  " + next(iter(blind.values())), ["Nothing was touched on any host."], [], data, [])
+        return no(f"NOT DONE  {len(blind)} of {plural(len(results), 'host')} did not say whether they have {ask.target}", then)
+    if not data["hosts"]:
+        return unknown_name(ask, results, no)
+    refused = [(host, one) for host, matches in found.items() for one in matches if one["verdict"] == REFUSE]
+    if refused:
+        host, one = refused[0]
+        forced = [ask.command(f"--force {ask.target}")] if "too little" in one["why"] or "cannot be read" in one["why"] else []
+        # The whole reason: a summary line may have to cut it.
+        return no(
+            f"REFUSED  {plural(len(refused), 'container')} cannot be {ask.done}",
+            *forced,
+            more=[f"{clean(host, 30)} {one['name']}:", *wrapped(one["why"])],
+        )
+    if not data["acting"] and not data["same"]:
+        more = [line for matches in found.values() for one in matches for line in wrapped(f"{one['name']}: {one['why']}")]
+        then = [ask.command("--also-stopped")] if any("--also-stopped" in line for line in more) else []
+        return no(f"NOT DONE  nothing that is called {ask.target} can be {ask.done}", *then, more=dict.fromkeys(more))
+    count = sum(one["verdict"] == ACT for matches in found.values() for one in matches)
+    left = sum(one["verdict"] == LEAVE for matches in found.values() for one in matches)
+    head = f"PLAN  {plural(count, 'container')} on {plural(len(data['acting']), 'host')} to be {ask.done}"
+    return report(ask, True, head + (f", {left} left alone" if left else ""), lines, detail, data, [])
+
+
+def unknown_name(ask: Ask, results: Results, no: Any) -> dict[str, Any]:
+    """No host knows the name: the nearest names, and where a container of that name is that the cord does not cover."""
+    known = sorted({str(word) for one in results.values() for word in (one or {}).get("known", [])})
+    near = nearest(ask.target, known)
+    elsewhere = [clean(host, 30) for host, one in results.items() if (one or {}).get("elsewhere")]
+    more = ["Did you mean: " + ", ".join(clean(n, 60) for n in near) + "?" if near else "Known names: " + clean(", ".join(known) or "none", 300)]
+    if elsewhere:
+        more = wrapped(f"A container of that name is on {', '.join(elsewhere)}, but the cord does not cover it (andon_selectors, andon_components).")
+    head = f"FAILED  no host of {len(results)} has a component called {ask.target}"
+    return no(head, *[f"andon restart {clean(n, 60)}" for n in near[:1]], more=more)
+
+
+def match_words(one: Mapping[str, Any]) -> str:
+    """One container in the plan."""
+    health = f" ({one['health']})" if one.get("health") else ""
+    used = (one.get("usage") or {}).get("working_set")
+    words = f"{one['name']} {one['status']}{health}"
+    if used is not None:
+        from .text import size
+
+        words += f", {size(used)}"
+    if one["verdict"] == REFUSE:
+        return f"REFUSED  {words}: {one['why']}"
+    if one["verdict"] == LEAVE:
+        return f"left alone  {words}: {one['why']}"
+    if "new_memory" in one:
+        from .limits import words as limit_words
+
+        if one["verdict"] == SAME:
+            return f"same  {words}: {one['why']}"
+        now, then = limit_words(one["memory"], one["memory_swap"]), limit_words(one["new_memory"], one["new_swap"])
+        return f"{words}; limit {now} -> {then}"
+    return f"{words} [{one['by']}]"
+
+
+def wrapped(words: str, width: int = WIDTH - 4) -> list[str]:
+    import textwrap
+
+    return ["    " + line for line in textwrap.wrap(words, width)]
+
+
+# The gate of one batch, and the report
+
+
+def failing(results: Results) -> dict[str, str]:
+    """The hosts whose batch did not pass, with why. A host without a result is one of them."""
+    bad = {}
+    for host, one in results.items():
+        words = unknown(one)
+        if words:
+            bad[host] = "UNKNOWN  " + words
+        elif one is not None and one.get("failed"):
+            bad[host] = "FAILED  " + clean(one.get("msg", "failed"), 600)
+    return bad
+
+
+def judge_act(ask: Ask, batch: Results, everything: Results, plan: Mapping[str, Any], kept: str) -> dict[str, Any]:
+    """The report over all hosts of the plan, after a batch failed or at the end.
+
+    Args:
+        ask: what was asked.
+        batch: the hosts that must have passed by now.
+        everything: all hosts that the plan wants to act on; None where it was not reached yet.
+        plan: the plan's data.
+        kept: where the evidence is, "" for none.
+    """
+    bad = failing(batch)
+    acted = {host: list((one or {}).get("containers", [])) for host, one in everything.items()}
+    good = [host for host, one in everything.items() if one is not None and host not in bad]
+    untouched = [host for host, one in everything.items() if one is None and host not in bad]
+    lines, detail = [], []
+    for host in everything:
+        if host in bad:
+            lines.append(host_line(host, bad[host]))
+            detail += failure_lines(host, bad[host], acted[host])
+        elif host in untouched:
+            lines.append(host_line(host, "NOT TOUCHED"))
+        else:
+            lines += [host_line(host, f"HEALTHY  {one['name']}: {one['words']} ({one['seconds']} s)") for one in acted[host]]
+    lines += [host_line(host, match_words(one)) for host, matches in plan["hosts"].items() for one in matches if one["verdict"] in (LEAVE, SAME)]
+    if not bad:
+        detail += [f"{clean(host, 30)}: {line}" for host, matches in plan["hosts"].items() for one in matches for line in one["warnings"]]
+    if kept:
+        detail.append(f"Evidence from before: {kept}")
+    data = dict(plan, results=acted, failed=bad, untouched=untouched, evidence=kept)
+    count = sum(one["ok"] for results in acted.values() for one in results)
+    if bad:
+        head = f"FAILED  {len(good)}/{len(everything)} hosts {ask.done}, {len(bad)} failed, {len(untouched)} not touched"
+        then = [f"andon restart {ask.target} --limit {clean(host, 30)}   (after the cause is gone)" for host in list(bad)[:1]]
+        return report(ask, False, head, lines, detail, data, then)
+    if ask.check:
+        return report(ask, True, f"OK  would be {ask.done}: {plan_count(plan)}; nothing was changed", lines, detail, data, [])
+    if not count:
+        return report(ask, True, "OK  nothing to do: every limit is as asked", lines, detail, data, [])
+    head = f"HEALTHY  {len(good)}/{len(everything)} hosts: {plural(count, 'container')} {ask.done}"
+    return report(ask, True, head, lines, detail, data, [])
+
+
+def plan_count(plan: Mapping[str, Any]) -> str:
+    count = sum(one["verdict"] == ACT for matches in plan["hosts"].values() for one in matches)
+    return f"{plural(count, 'container')} on {plural(len(plan['acting']), 'host')}"
+
+
+def failure_lines(host: str, words: str, containers: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The whole reason and the failing containers' own last log lines."""
+    lines = [f"{clean(host, 30)}:", *wrapped(words)]
+    for one in containers:
+        if not one["ok"]:
+            lines.append(f"  last log lines of {clean(one['name'], 60)} on {clean(host, 30)}:" if one["lines"] else f"  {one['name']} has no log lines")
+            lines += ["    | " + clean(line, 200) for line in one["lines"]]
+    return lines
