@@ -8,7 +8,13 @@ fails; when all batches passed, the same action in the last play (C(final: true)
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import ansible.module_utils
+
+# Ansible finds module_utils for modules, not for plugins on the bastion.
+ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
 from ansible.module_utils.andon import rolling
 from ansible.module_utils.andon.text import plural
@@ -24,14 +30,7 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         task_vars = task_vars or {}
         args = self._task.args
-        ask = rolling.Ask(
-            str(args["verb"]),
-            str(args["target"]),
-            memory=str(args.get("memory", "")),
-            undo=args.get("undo") in (True, "true", "True", "yes"),
-            check=bool(self._task.check_mode),
-            confirm=str(args.get("confirm", "")),
-        )
+        ask = rolling.ask_of(args, bool(self._task.check_mode))
         final = args.get("final") in (True, "true", "True", "yes")
         hostvars = task_vars["hostvars"]
         planned = self._planned(hostvars, task_vars, str(args["plan"]))

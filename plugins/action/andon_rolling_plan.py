@@ -4,24 +4,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import ansible.module_utils
+
+# Ansible finds module_utils for modules, not for plugins on the bastion.
+ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
 from ansible.module_utils.andon import evidence, rolling, targets
 from ansible.module_utils.andon.state import actor
 from ansible.module_utils.andon.text import clean
 from ansible.plugins.action import ActionBase
-
-
-def ask_of(args: dict[str, Any], check: bool) -> rolling.Ask:
-    """What was asked for, from a task's arguments (the same for plan, gate and report)."""
-    return rolling.Ask(
-        str(args["verb"]),
-        str(args["target"]),
-        memory=str(args.get("memory", "")),
-        undo=args.get("undo") in (True, "true", "True", "yes"),
-        check=check,
-        confirm=str(args.get("confirm", "")),
-    )
 
 
 class ActionModule(ActionBase):
@@ -33,7 +27,7 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         task_vars = task_vars or {}
         check = bool(self._task.check_mode)
-        ask = ask_of(self._task.args, check)
+        ask = rolling.ask_of(self._task.args, check)
         hostvars = task_vars["hostvars"]
         results = {host: hostvars[host].get(self._task.args["found"]) for host in task_vars["ansible_play_hosts_all"]}
         report = rolling.judge_plan(ask, results)

@@ -66,6 +66,10 @@ options:
     description: Percent that the limit must be above what the component uses.
     type: int
     default: 20
+  limit:
+    description: Also judge the limit that O(memory) or O(undo) asks for.
+    type: bool
+    default: false
   evidence_lines:
     description: Last log lines of each container to keep as evidence; 0 keeps no evidence.
     type: int
@@ -114,7 +118,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main():
     module = AnsibleModule(
-        argument_spec=dict(SPEC_FIND, evidence_lines={"type": "int", "default": 0}, **SPEC_LIMIT),
+        argument_spec=dict(SPEC_FIND, limit={"type": "bool", "default": False}, evidence_lines={"type": "int", "default": 0}, **SPEC_LIMIT),
         supports_check_mode=True,
     )
     run(module, find)

@@ -129,8 +129,6 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main():
     module = AnsibleModule(argument_spec=dict(SPEC_FIND, **SPEC_LIMIT, **SPEC_ACT), supports_check_mode=True)
-    if not module.params["memory"] and not module.params["undo"]:
-        module.fail_json(msg="No limit is given, so nothing was done. Next: -e memory=512m, or -e undo=true", containers=[])
     run(module, limit)
 
 

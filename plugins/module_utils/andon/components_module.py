@@ -57,10 +57,14 @@ def wanted_of(params):
     """The limit that the options ask for; None for a module without these options, or when none is asked for.
 
     Raises:
-        limits.LimitError: it is no size.
+        limits.LimitError: it is no size, or both or neither are asked for.
     """
-    if not params.get("memory") and not params.get("undo"):
+    if "limit" in params and not params["limit"]:
         return None
+    if "memory" not in params:
+        return None
+    if bool(params["memory"]) == params["undo"]:
+        raise limits.LimitError("Give either a limit (-e memory=512m) or -e undo=true")
     forced = params["force"] == params["target"]
     if params["undo"]:
         return limits_wanted(0, 0, params, forced)

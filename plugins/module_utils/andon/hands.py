@@ -216,7 +216,7 @@ class Hands:
             state = "%s%s" % (now.status, ", health check: %s" % now.health if now.health else "")
             code = "" if now.status == "running" else " (exit code %s%s)" % (now.exit_code, ", out of memory" if now.oom_killed else "")
             raise Failed("it is not healthy within %s: %s%s" % (duration(self.wait), state, code))
-        return "healthy" if now.health else "running for %s (it has no health check)" % duration(self.settle)
+        return "healthy" if now.health else "up for %s (no health check)" % duration(self.settle)
 
     def _refusal(self, one):
         found = self.engine.inspect([one["id"]])

@@ -5,16 +5,19 @@ Bastion only, Python 3.11. Pure: what the hosts said goes in, an ``andon.report/
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from . import limits
+from . import report as form
 from .targets import ACT, LEAVE, REFUSE, SAME
-from .text import clean, nearest, plural
+from .text import clean, duration, nearest, plural, size
 
 Results = Mapping[str, Mapping[str, Any] | None]
 VERBS = {"restart": "restarted", "limit_memory": "limited"}
 # A report is read by a tired person on an 80-column terminal.
-WIDTH, SHOWN = 80, 20
+WIDTH, SHOWN = form.WIDTH, 20
 
 
 class Ask:
@@ -39,21 +42,24 @@ class Ask:
         return " ".join(parts + ([more] if more else []))
 
 
+def ask_of(args: Mapping[str, Any], check: bool) -> Ask:
+    """What was asked for, from a task's arguments (the same for plan, gate and report)."""
+    return Ask(
+        str(args["verb"]),
+        str(args["target"]),
+        memory=str(args.get("memory", "")),
+        undo=args.get("undo") in (True, "true", "True", "yes"),
+        check=check,
+        confirm=str(args.get("confirm", "")),
+    )
+
+
 def report(ask: Ask, ok: bool, headline: str, summary: Iterable[str], detail: Iterable[str], data: dict[str, Any], then: Iterable[str]) -> dict[str, Any]:
     """An andon.report/1; too many lines are folded into a count, never dropped without a word."""
     lines = [clip(line) for line in summary]
     if len(lines) > SHOWN:
         lines = [*lines[: SHOWN - 1], f"... and {len(lines) - SHOWN + 1} more (in --json)"]
-    return {
-        "schema": "andon.report/1",
-        "verb": ask.verb,
-        "ok": ok,
-        "headline": clean(headline, WIDTH),
-        "summary": lines,
-        "detail": list(detail),
-        "data": data,
-        "next": list(then),
-    }
+    return form.make(ask.verb, ok, headline, lines, detail, data, then)
 
 
 def clip(line: str, width: int = WIDTH) -> str:
@@ -62,7 +68,7 @@ def clip(line: str, width: int = WIDTH) -> str:
 
 def unknown(result: Mapping[str, Any] | None) -> str:
     """Why a host's answer is no answer, or ""."""
-    if result is None:
+    if not result:
         return "no result"
     if result.get("unreachable"):
         return "unreachable: " + clean(result.get("msg", ""), 120)
@@ -96,14 +102,15 @@ def judge_plan(ask: Ask, results: Results) -> dict[str, Any]:
     def no(headline: str, *then: str, more: Iterable[str] = ()) -> dict[str, Any]:
         return report(ask, False, headline, [*more, *lines, "Nothing was touched on any host."], detail, data, then)
 
+    # What no host can do (no such size, no such name) is said once, not once a host.
+    same = set(blind.values()) if len(blind) == len(results) and not any(unknown(one) for one in results.values()) else set()
+    if len(same) == 1:
+        return report(ask, False, "REFUSED  " + clip(next(iter(same)), 60), [*wrapped(next(iter(same))), "Nothing was touched on any host."], [], data, [])
     if not ask.confirmed:
         return no(f"REFUSED  {ask.verb} needs a confirmation that names {ask.target}", f"-e confirm={ask.target}, or {ask.command()}")
     if blind:
         answered = [host for host in results if host not in blind]
         then = ask.command(f"--limit '{','.join(answered)}'   (leaves out what does not answer)") if answered else "andon status"
-        asked = all((one or {}).get("failed") and not (one or {}).get("unreachable") for one in results.values())
-        if asked and len(set(blind.values())) == 1:
-            return report(ask, False, "REFUSED  " + next(iter(blind.values())), ["Nothing was touched on any host."], [], data, [])
         return no(f"NOT DONE  {len(blind)} of {plural(len(results), 'host')} did not say whether they have {ask.target}", then)
     if not data["hosts"]:
         return unknown_name(ask, results, no)
@@ -145,26 +152,20 @@ def match_words(one: Mapping[str, Any]) -> str:
     used = (one.get("usage") or {}).get("working_set")
     words = f"{one['name']} {one['status']}{health}"
     if used is not None:
-        from .text import size
-
         words += f", {size(used)}"
     if one["verdict"] == REFUSE:
         return f"REFUSED  {words}: {one['why']}"
     if one["verdict"] == LEAVE:
         return f"left alone  {words}: {one['why']}"
     if "new_memory" in one:
-        from .limits import words as limit_words
-
         if one["verdict"] == SAME:
             return f"same  {words}: {one['why']}"
-        now, then = limit_words(one["memory"], one["memory_swap"]), limit_words(one["new_memory"], one["new_swap"])
+        now, then = limits.words(one["memory"], one["memory_swap"]), limits.words(one["new_memory"], one["new_swap"])
         return f"{words}; limit {now} -> {then}"
     return f"{words} [{one['by']}]"
 
 
 def wrapped(words: str, width: int = WIDTH - 4) -> list[str]:
-    import textwrap
-
     return ["    " + line for line in textwrap.wrap(words, width)]
 
 
@@ -205,7 +206,7 @@ def judge_act(ask: Ask, batch: Results, everything: Results, plan: Mapping[str, 
         elif host in untouched:
             lines.append(host_line(host, "NOT TOUCHED"))
         else:
-            lines += [host_line(host, f"HEALTHY  {one['name']}: {one['words']} ({one['seconds']} s)") for one in acted[host]]
+            lines += [host_line(host, f"HEALTHY  {one['name']} in {duration(one['seconds'])}: {one['words']}") for one in acted[host]]
     lines += [host_line(host, match_words(one)) for host, matches in plan["hosts"].items() for one in matches if one["verdict"] in (LEAVE, SAME)]
     if not bad:
         detail += [f"{clean(host, 30)}: {line}" for host, matches in plan["hosts"].items() for one in matches for line in one["warnings"]]
