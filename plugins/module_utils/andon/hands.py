@@ -156,6 +156,8 @@ class Hands:
                 self._engine("start", one["id"])
             self._stop_if_latched(one)
             return "%s: %s" % (words, self._gate(one))
+        except Unhealthy as error:
+            return "%s, and %s" % (words, error)
         except (Failed, EngineError) as error:
             return "PUTTING IT BACK FAILED: %s" % error
 
@@ -214,8 +216,12 @@ class Hands:
             raise Failed("it was not restarted: it still runs since %s" % clean(now.started_at, 40))
         if not ok:
             state = "%s%s" % (now.status, ", health check: %s" % now.health if now.health else "")
-            code = "" if now.status == "running" else " (exit code %s%s)" % (now.exit_code, ", out of memory" if now.oom_killed else "")
-            raise Failed("it is not healthy within %s: %s%s" % (duration(self.wait), state, code))
+            if now.status != "running":
+                state += " (exit code %s%s)" % (now.exit_code, ", out of memory" if now.oom_killed else "")
+            if now.restarts:
+                # The engine counts from zero at each start by hand: these are all since ours.
+                state += ", it ended and was started again %d times" % now.restarts
+            raise Unhealthy("it is not healthy within %s: %s" % (duration(self.wait), state))
         return "healthy" if now.health else "up for %s (no health check)" % duration(self.settle)
 
     def _refusal(self, one):
@@ -239,6 +245,10 @@ class Hands:
             return [clean(line, 200) for line in self.engine.tail(ident, TAIL)]
         except EngineError as error:
             return ["(the engine did not give the log: %s)" % clean(error)]
+
+
+class Unhealthy(Failed):
+    """The health gate did not open in time."""
 
 
 class Latched(Failed):

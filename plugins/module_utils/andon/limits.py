@@ -21,7 +21,7 @@ UNLIMITED_SWAP = -1
 NO_LIMIT = 1 << 60
 SCHEMA = "andon.limits/1"
 
-_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,3})?) ?([bkmgt]?)(?:i?b)?\Z", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,3})?) ?([bkmgt]?)(?:i?b)?\Z", re.IGNORECASE)
 _POWER = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 

@@ -116,13 +116,11 @@ def judge_plan(ask: Ask, results: Results) -> dict[str, Any]:
         return unknown_name(ask, results, no)
     refused = [(host, one) for host, matches in found.items() for one in matches if one["verdict"] == REFUSE]
     if refused:
-        host, one = refused[0]
-        forced = [ask.command(f"--force {ask.target}")] if "too little" in one["why"] or "cannot be read" in one["why"] else []
-        # The whole reason: a summary line may have to cut it.
+        forced = [one for _, one in refused if "too little" in one["why"] or "cannot be read" in one["why"]]
         return no(
             f"REFUSED  {plural(len(refused), 'container')} cannot be {ask.done}",
-            *forced,
-            more=[f"{clean(host, 30)} {one['name']}:", *wrapped(one["why"])],
+            *([ask.command(f"--force {ask.target}")] if len(forced) == len(refused) else []),
+            more=[line for host, one in refused[:4] for line in (f"{clean(host, 30)} {one['name']}:", *wrapped(one["why"]))],
         )
     if not data["acting"] and not data["same"]:
         more = [line for matches in found.values() for one in matches for line in wrapped(f"{one['name']}: {one['why']}")]
@@ -218,9 +216,11 @@ def judge_act(ask: Ask, batch: Results, everything: Results, plan: Mapping[str, 
         head = f"FAILED  {len(good)}/{len(everything)} hosts {ask.done}, {len(bad)} failed, {len(untouched)} not touched"
         then = [f"andon restart {ask.target} --limit {clean(host, 30)}   (after the cause is gone)" for host in list(bad)[:1]]
         return report(ask, False, head, lines, detail, data, then)
-    if ask.check:
+    if ask.check and plan["acting"]:
         return report(ask, True, f"OK  would be {ask.done}: {plan_count(plan)}; nothing was changed", lines, detail, data, [])
     if not count:
+        if plan["acting"]:
+            return report(ask, False, "UNKNOWN  the plan wanted a change and none was made", lines, detail, data, [ask.command()])
         return report(ask, True, "OK  nothing to do: every limit is as asked", lines, detail, data, [])
     head = f"HEALTHY  {len(good)}/{len(everything)} hosts: {plural(count, 'container')} {ask.done}"
     return report(ask, True, head, lines, detail, data, [])
