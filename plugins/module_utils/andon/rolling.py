@@ -182,6 +182,17 @@ def failing(results: Results) -> dict[str, str]:
     return bad
 
 
+def left_out(results: Results, plan: Mapping[str, Any]) -> dict[str, str]:
+    """The hosts where a container of the plan was not acted on, with which: it ended, or vanished, after the plan."""
+    bad = {}
+    for host, one in results.items():
+        wanted = {match["name"] for match in plan["hosts"].get(host, []) if match["verdict"] == ACT}
+        missing = sorted(wanted - {done["name"] for done in (one or {}).get("containers", [])})
+        if missing:
+            bad[host] = f"UNKNOWN  {', '.join(missing)} was in the plan and was left out: it changed in between"
+    return bad
+
+
 def judge_act(ask: Ask, batch: Results, everything: Results, plan: Mapping[str, Any], kept: str) -> dict[str, Any]:
     """The report over all hosts of the plan, after a batch failed or at the end.
 
@@ -192,7 +203,7 @@ def judge_act(ask: Ask, batch: Results, everything: Results, plan: Mapping[str, 
         plan: the plan's data.
         kept: where the evidence is, "" for none.
     """
-    bad = failing(batch)
+    bad = failing(batch) if ask.check else {**left_out(batch, plan), **failing(batch)}
     acted = {host: list((one or {}).get("containers", [])) for host, one in everything.items()}
     good = [host for host, one in everything.items() if one is not None and host not in bad]
     untouched = [host for host, one in everything.items() if one is None and host not in bad]
@@ -219,8 +230,6 @@ def judge_act(ask: Ask, batch: Results, everything: Results, plan: Mapping[str, 
     if ask.check and plan["acting"]:
         return report(ask, True, f"OK  would be {ask.done}: {plan_count(plan)}; nothing was changed", lines, detail, data, [])
     if not count:
-        if plan["acting"]:
-            return report(ask, False, "UNKNOWN  the plan wanted a change and none was made", lines, detail, data, [ask.command()])
         return report(ask, True, "OK  nothing to do: every limit is as asked", lines, detail, data, [])
     head = f"HEALTHY  {len(good)}/{len(everything)} hosts: {plural(count, 'container')} {ask.done}"
     return report(ask, True, head, lines, detail, data, [])
