@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_hands import Host, container
+
+from tests.support.fake_hands import Host, container
 
 ROOT = Path(__file__).resolve().parents[2]
 FEED = {"andon.component": "adapter", "com.docker.compose.service": "feed"}

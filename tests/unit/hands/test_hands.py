@@ -6,7 +6,6 @@ import json
 import sys
 from pathlib import Path
 
-import fake_hands
 import pytest
 
 # The modules' own names for these: a second copy under another name would have other exceptions.
@@ -14,7 +13,9 @@ from ansible.module_utils.andon import components_module as shared
 from ansible.module_utils.andon import hands as hands_file
 from ansible.module_utils.andon import targets
 from ansible.module_utils.andon.engine import Engine
-from fake_hands import Host, container
+
+from tests.support import fake_hands
+from tests.support.fake_hands import Host, container
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "plugins" / "modules"))
