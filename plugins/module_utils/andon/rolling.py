@@ -216,7 +216,9 @@ def judge_act(ask: Ask, batch: Results, everything: Results, plan: Mapping[str, 
             lines.append(host_line(host, "NOT TOUCHED"))
         else:
             lines += [host_line(host, f"HEALTHY  {one['name']} in {duration(one['seconds'])}: {one['words']}") for one in acted[host]]
-    lines += [host_line(host, match_words(one)) for host, matches in plan["hosts"].items() for one in matches if one["verdict"] in (LEAVE, SAME)]
+    # In check mode the plan is the result.
+    planned = (ACT, LEAVE, SAME) if ask.check else (LEAVE, SAME)
+    lines += [host_line(host, match_words(one)) for host, matches in plan["hosts"].items() for one in matches if one["verdict"] in planned]
     if not bad:
         detail += [f"{clean(host, 30)}: {line}" for host, matches in plan["hosts"].items() for one in matches for line in one["warnings"]]
     if kept:

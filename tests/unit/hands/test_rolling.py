@@ -74,6 +74,17 @@ def test_a_container_of_the_plan_that_was_left_out_is_unknown():
     assert rolling.judge_act(ASK, nothing, nothing, plan_of(same=["h1"]) | {"hosts": {"h1": [match("same")]}}, "")["ok"]
 
 
+def test_check_mode_shows_each_container_with_its_limit_now_and_then():
+    ask = rolling.Ask("limit_memory", "feed", memory="64m", check=True)
+    plan = plan_of("h1", "h2") | {
+        "hosts": {"h1": [match(memory=0, memory_swap=0, new_memory=64 << 20, new_swap=64 << 20)], "h2": [match("same", "already 64.0 MiB")]}
+    }
+    nothing = {"h1": {"containers": []}, "h2": {"containers": []}}
+    report = rolling.judge_act(ask, nothing, nothing, plan, "")
+    assert report["ok"] and report["headline"].endswith("nothing was changed")
+    assert report["summary"] == ["h1             feed running; limit unlimited -> 64.0 MiB, no swap", "h2             same  feed running: already 64.0 MiB"]
+
+
 @pytest.mark.parametrize("confirm", ["", "yes", "FEED", "feed "])
 def test_only_the_targets_own_name_confirms(confirm):
     report = rolling.judge_plan(rolling.Ask("restart", "feed", confirm=confirm), {"h1": found(match())})
