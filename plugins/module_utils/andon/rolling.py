@@ -56,10 +56,16 @@ def ask_of(args: Mapping[str, Any], check: bool) -> Ask:
 
 def report(ask: Ask, ok: bool, headline: str, summary: Iterable[str], detail: Iterable[str], data: dict[str, Any], then: Iterable[str]) -> dict[str, Any]:
     """An andon.report/1; too many lines are folded into a count, never dropped without a word."""
-    lines = [clip(line) for line in summary]
+    lines = [part for line in summary for part in folded(line)]
     if len(lines) > SHOWN:
         lines = [*lines[: SHOWN - 1], f"... and {len(lines) - SHOWN + 1} more (in --json)"]
     return form.make(ask.verb, ok, headline, lines, detail, data, then)
+
+
+def folded(line: str, most: int = 3) -> list[str]:
+    """A line in lines of 80 columns, the rest under the first one's words; what is longer than ``most`` lines ends in "…"."""
+    parts = textwrap.wrap(line, WIDTH, subsequent_indent=" " * 17) if len(line) > WIDTH else [line]
+    return parts if len(parts) <= most else [*parts[: most - 1], clip(parts[most - 1][: WIDTH - 1] + " " * WIDTH)]
 
 
 def clip(line: str, width: int = WIDTH) -> str:
@@ -155,9 +161,9 @@ def match_words(one: Mapping[str, Any]) -> str:
         return f"REFUSED  {words}: {one['why']}"
     if one["verdict"] == LEAVE:
         return f"left alone  {words}: {one['why']}"
+    if one["verdict"] == SAME:
+        return f"same  {words}: {one['why']}"
     if "new_memory" in one:
-        if one["verdict"] == SAME:
-            return f"same  {words}: {one['why']}"
         now, then = limits.words(one["memory"], one["memory_swap"]), limits.words(one["new_memory"], one["new_swap"])
         return f"{words}; limit {now} -> {then}"
     return f"{words} [{one['by']}]"

@@ -85,6 +85,14 @@ def test_check_mode_shows_each_container_with_its_limit_now_and_then():
     assert report["summary"] == ["h1             feed running; limit unlimited -> 64.0 MiB, no swap", "h2             same  feed running: already 64.0 MiB"]
 
 
+def test_a_long_line_goes_on_in_the_next_and_only_a_very_long_one_is_cut():
+    assert rolling.folded("h1             " + "x" * 65) == ["h1             " + "x" * 65]
+    two = rolling.folded("h1             " + "word " * 20)
+    assert [len(line) <= 80 for line in two] == [True, True] and "".join(two).count("word") == 20
+    long = rolling.folded("word " * 200)
+    assert len(long) == 3 and long[-1].endswith("…") and len(long[-1]) <= 80
+
+
 @pytest.mark.parametrize("confirm", ["", "yes", "FEED", "feed "])
 def test_only_the_targets_own_name_confirms(confirm):
     report = rolling.judge_plan(rolling.Ask("restart", "feed", confirm=confirm), {"h1": found(match())})
