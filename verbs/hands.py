@@ -49,7 +49,6 @@ def restart_command(
             f"'{clean(name, 60)}' cannot be the name of a component (letters, digits, '_', '.', '-').",
             "Nothing was touched.",
             "andon status   (shows the names)",
-            code=2,
         )
     if memory:
         check_size(memory)
@@ -76,7 +75,7 @@ def check_size(memory: str) -> None:
     try:
         parse_size(memory)
     except LimitError as error:
-        fail(f"{error}.", "Nothing was touched.", "the same command with --memory 512m, for example", code=2)
+        fail(f"{error}.", "Nothing was touched.", "the same command with --memory 512m, for example")
 
 
 def show_plan(settings: Settings, verb: str, extra: dict[str, Any], limit: str | None) -> None:

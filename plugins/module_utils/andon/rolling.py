@@ -94,11 +94,13 @@ def judge_plan(ask: Ask, results: Results) -> dict[str, Any]:
     """The plan over all hosts. ``ok`` only if every host answered, the name means something, and nothing is refused.
 
     Returns:
-        a report; data: {target, hosts: {host: [match]}, acting: [hosts]}.
+        a report; data: {target, matches: {host: [match]}, acting: [hosts], same: [hosts], hosts: {host: {verdict}}}.
     """
     blind = {host: unknown(one) or clean(one.get("msg", ""), 300) for host, one in results.items() if unknown(one) or (one or {}).get("failed")}
     found = {host: list((one or {}).get("matches", [])) for host, one in results.items() if host not in blind}
-    data: dict[str, Any] = {"target": ask.target, "hosts": {h: m for h, m in found.items() if m}, "unknown": blind}
+    data: dict[str, Any] = {"target": ask.target, "matches": {h: m for h, m in found.items() if m}}
+    # The journal keeps `hosts`: one verdict for each.
+    data["hosts"] = {host: {"verdict": "UNKNOWN", "why": blind[host]} if host in blind else {"verdict": plan_verdict(found[host])} for host in results}
     data["acting"] = [host for host, matches in found.items() if any(one["verdict"] == ACT for one in matches)]
     data["same"] = [host for host, matches in found.items() if any(one["verdict"] == SAME for one in matches)]
     lines = [host_line(host, "UNKNOWN  " + words) for host, words in blind.items()]
@@ -118,7 +120,7 @@ def judge_plan(ask: Ask, results: Results) -> dict[str, Any]:
         answered = [host for host in results if host not in blind]
         then = ask.command(f"--limit '{','.join(answered)}'   (leaves out what does not answer)") if answered else "andon status"
         return no(f"NOT DONE  {len(blind)} of {plural(len(results), 'host')} did not say whether they have {ask.target}", then)
-    if not data["hosts"]:
+    if not data["matches"]:
         return unknown_name(ask, results, no)
     refused = [(host, one) for host, matches in found.items() for one in matches if one["verdict"] == REFUSE]
     if refused:
@@ -136,6 +138,11 @@ def judge_plan(ask: Ask, results: Results) -> dict[str, Any]:
     left = sum(one["verdict"] == LEAVE for matches in found.values() for one in matches)
     head = f"PLAN  {plural(count, 'container')} on {plural(len(data['acting']), 'host')} to be {ask.done}"
     return report(ask, True, head + (f", {left} left alone" if left else ""), lines, detail, data, [])
+
+
+def plan_verdict(matches: Iterable[Mapping[str, Any]]) -> str:
+    verdicts = {one["verdict"] for one in matches}
+    return next((word for verdict, word in ((REFUSE, "REFUSED"), (ACT, "PLANNED"), (SAME, "SAME"), (LEAVE, "LEFT ALONE")) if verdict in verdicts), "HAS NONE")
 
 
 def unknown_name(ask: Ask, results: Results, no: Any) -> dict[str, Any]:
@@ -192,7 +199,7 @@ def left_out(results: Results, plan: Mapping[str, Any]) -> dict[str, str]:
     """The hosts where a container of the plan was not acted on, with which: it ended, or vanished, after the plan."""
     bad = {}
     for host, one in results.items():
-        wanted = {match["name"] for match in plan["hosts"].get(host, []) if match["verdict"] == ACT}
+        wanted = {match["name"] for match in plan["matches"].get(host, []) if match["verdict"] == ACT}
         missing = sorted(wanted - {done["name"] for done in (one or {}).get("containers", [])})
         if missing:
             bad[host] = f"UNKNOWN  {', '.join(missing)} was in the plan and was left out: it changed in between"
@@ -224,12 +231,13 @@ def judge_act(ask: Ask, batch: Results, everything: Results, plan: Mapping[str, 
             lines += [host_line(host, f"HEALTHY  {one['name']} in {duration(one['seconds'])}: {one['words']}") for one in acted[host]]
     # In check mode the plan is the result.
     planned = (ACT, LEAVE, SAME) if ask.check else (LEAVE, SAME)
-    lines += [host_line(host, match_words(one)) for host, matches in plan["hosts"].items() for one in matches if one["verdict"] in planned]
+    lines += [host_line(host, match_words(one)) for host, matches in plan["matches"].items() for one in matches if one["verdict"] in planned]
     if not bad:
-        detail += [f"{clean(host, 30)}: {line}" for host, matches in plan["hosts"].items() for one in matches for line in one["warnings"]]
+        detail += [f"{clean(host, 30)}: {line}" for host, matches in plan["matches"].items() for one in matches for line in one["warnings"]]
     if kept:
         detail.append(f"Evidence from before: {kept}")
-    data = dict(plan, results=acted, failed=bad, untouched=untouched, evidence=kept)
+    verdicts = {host: act_verdict(ask, host, bad, untouched) for host in everything}
+    data = dict(plan, results=acted, evidence=kept, hosts={**plan.get("hosts", {}), **verdicts})
     count = sum(one["ok"] for results in acted.values() for one in results)
     if bad:
         head = f"FAILED  {len(good)}/{len(everything)} hosts {ask.done}, {len(bad)} failed, {len(untouched)} not touched"
@@ -243,8 +251,15 @@ def judge_act(ask: Ask, batch: Results, everything: Results, plan: Mapping[str, 
     return report(ask, True, head, lines, detail, data, [])
 
 
+def act_verdict(ask: Ask, host: str, bad: Mapping[str, str], untouched: Iterable[str]) -> dict[str, str]:
+    if host in bad:
+        verdict, _, why = bad[host].partition("  ")
+        return {"verdict": verdict, "why": why}
+    return {"verdict": "NOT TOUCHED" if ask.check or host in untouched else "HEALTHY"}
+
+
 def plan_count(plan: Mapping[str, Any]) -> str:
-    count = sum(one["verdict"] == ACT for matches in plan["hosts"].values() for one in matches)
+    count = sum(one["verdict"] == ACT for matches in plan["matches"].values() for one in matches)
     return f"{plural(count, 'container')} on {plural(len(plan['acting']), 'host')}"
 
 

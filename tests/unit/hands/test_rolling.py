@@ -29,7 +29,7 @@ def done(ok=True, **more):
 
 
 def plan_of(*hosts, same=()):
-    return {"acting": list(hosts), "same": list(same), "hosts": {host: [match()] for host in hosts}, "target": "feed", "unknown": {}}
+    return {"acting": list(hosts), "same": list(same), "matches": {host: [match()] for host in hosts}, "hosts": {}, "target": "feed"}
 
 
 NO_ANSWER = [None, {}, {"unreachable": True, "msg": "timed out"}, {"skipped": True}, {"failed": True, "msg": "boom"}]
@@ -49,6 +49,8 @@ def test_one_host_that_gives_no_answer_fails_the_batch_and_the_end(silent):
     report = rolling.judge_act(ASK, {"h1": done(), "h2": silent}, everything, plan_of("h1", "h2", "h3"), "")
     assert not report["ok"] and report["headline"] == "FAILED 1/3 hosts restarted, 1 failed, 1 not touched"
     assert "NOT TOUCHED" in report["summary"][2]
+    assert report["data"]["hosts"]["h1"] == {"verdict": "HEALTHY"} and report["data"]["hosts"]["h3"] == {"verdict": "NOT TOUCHED"}
+    assert report["data"]["hosts"]["h2"]["verdict"] in ("UNKNOWN", "FAILED")
     assert not rolling.judge_act(ASK, everything, everything, plan_of("h1", "h2", "h3"), "")["ok"]
 
 
@@ -71,13 +73,13 @@ def test_a_container_of_the_plan_that_was_left_out_is_unknown():
     report = rolling.judge_act(ASK, nothing, nothing, plan_of("h1", "h2"), "")
     assert not report["ok"] and "feed was in the plan and was left out" in " ".join(" ".join(report["detail"]).split())
     nothing = {"h1": {"containers": []}}
-    assert rolling.judge_act(ASK, nothing, nothing, plan_of(same=["h1"]) | {"hosts": {"h1": [match("same")]}}, "")["ok"]
+    assert rolling.judge_act(ASK, nothing, nothing, plan_of(same=["h1"]) | {"matches": {"h1": [match("same")]}}, "")["ok"]
 
 
 def test_check_mode_shows_each_container_with_its_limit_now_and_then():
     ask = rolling.Ask("limit_memory", "feed", memory="64m", check=True)
     plan = plan_of("h1", "h2") | {
-        "hosts": {"h1": [match(memory=0, memory_swap=0, new_memory=64 << 20, new_swap=64 << 20)], "h2": [match("same", "already 64.0 MiB")]}
+        "matches": {"h1": [match(memory=0, memory_swap=0, new_memory=64 << 20, new_swap=64 << 20)], "h2": [match("same", "already 64.0 MiB")]}
     }
     nothing = {"h1": {"containers": []}, "h2": {"containers": []}}
     report = rolling.judge_act(ask, nothing, nothing, plan, "")
