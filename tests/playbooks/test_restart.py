@@ -57,8 +57,8 @@ def test_it_rolls_over_the_hosts_that_have_it_and_ends_at_the_first_that_fails(t
     (incident / "active").write_text("2026-11-22-feed-stale\n")
 
     code, report = playbook("restart", inventory, "--tags", "nothing", "--skip-tags", "always", service="feed", confirm="feed")
-    assert (code, report["ok"]) == (2, False)
-    assert report["headline"] == "FAILED 2/4 hosts restarted, 1 failed, 1 not touched"
+    assert (code, report["ok"]) == (2, False), report
+    assert report["headline"] == "FAILED 2/4 hosts restarted, 1 failed, 1 not touched", report
     assert {name: len(host.changes()) for name, host in hosts.items()} == {"without": 0, "canary": 1, "second": 1, "third": 1, "fourth": 0}
     assert hosts["canary"]["other"]["starts"] == 1
     assert [line for line in report["summary"] if "fourth" in line] == ["fourth         NOT TOUCHED"]
