@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cli import Settings, capture_playbook, check_options, confirm_target, fail, interactive, limit_option, run_playbook, yes_option
+from cli import Settings, capture_playbook, check_options, confirm_target, fail, interactive, limit_option, reason_option, run_playbook, yes_option
 
 
 @click.command("restart")
@@ -17,6 +17,7 @@ from cli import Settings, capture_playbook, check_options, confirm_target, fail,
 @click.option("--also-stopped", is_flag=True, help="Start matching containers that are stopped or paused as well.")
 @limit_option
 @check_options
+@reason_option
 @yes_option
 @click.pass_obj
 def restart_command(
@@ -29,6 +30,7 @@ def restart_command(
     limit: str | None,
     check: bool,
     diff: bool,
+    reason: str | None,
     yes: bool,
 ) -> None:
     """Restart a component: a container's NAME, a Compose service, or a label's value.
@@ -53,7 +55,15 @@ def restart_command(
     if memory:
         check_size(memory)
     verb = "limit_memory" if memory or undo else "restart"
-    extra: dict[str, Any] = {"service": name, "memory": memory, "force": force, "also_stopped": also_stopped or None, "undo": undo or None}
+    # The reason is for the journal: no host needs it.
+    extra: dict[str, Any] = {
+        "service": name,
+        "memory": memory,
+        "force": force,
+        "also_stopped": also_stopped or None,
+        "undo": undo or None,
+        "andon_reason": reason,
+    }
     if check:
         run_playbook(settings, verb, extra, limit=limit, check=True, diff=diff)
     if not yes and interactive():

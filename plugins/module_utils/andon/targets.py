@@ -14,7 +14,7 @@ import zlib
 from . import latch, limits
 from .engine import COMPONENT, COMPOSE_PROJECT, STRATEGY, VENUE, EngineError
 from .state import utc_now
-from .text import clean, size
+from .text import clean, size, valid_name
 
 ACT, LEAVE, SAME, REFUSE = "act", "leave", "same", "refuse"
 LABELS = (COMPONENT, STRATEGY, VENUE)
@@ -220,7 +220,8 @@ def warnings(container, one, able, wanted):
         lines.append("swap is not accounted on this host: memory is limited, swap is not")
     if able["total"] and one["new_memory"] > able["total"]:
         lines.append("the limit is above the host's memory (%s)" % size(able["total"]))
-    if container.service and not wanted.undo:
+    # A label is anyone's text: only what can be a service's name is offered for pasting into a file.
+    if valid_name(container.service) and not wanted.undo:
         lines.append("Compose drops this limit when it recreates %s; add to its file:" % container.service)
         lines += ["    " + line for line in limits.compose_lines(container.service, one["new_memory"], one["new_swap"])]
     return lines

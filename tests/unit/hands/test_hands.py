@@ -335,3 +335,5 @@ def test_compose_would_drop_the_limit_so_the_lines_to_add_are_said(tmp_path):
     text = "\n".join(found["warnings"])
     assert "Compose drops this limit" in text
     assert f"services:\n      feed:\n        mem_limit: {64 * MIB}\n        memswap_limit: {64 * MIB}" in text
+    evil = one_host(tmp_path / "evil", container("x", ADAPTER | {"com.docker.compose.service": "x:\n  command: [rm]"}))
+    assert find(evil, "x", limit=True, memory="64m")["matches"][0]["warnings"] == []
