@@ -164,7 +164,12 @@ def inspected(one):
         "Image": "sha256:1",
         "RestartCount": 0,
         "Config": {"Image": "app:1", "Labels": one["labels"], "Env": ["API_TOKEN=planted-secret", "MODE=paper"]},
-        "HostConfig": {"Memory": one["memory"], "MemorySwap": one["swap"], "RestartPolicy": {"Name": one["policy"], "MaximumRetryCount": 0}},
+        "HostConfig": {
+            "AutoRemove": one.get("rm", False),
+            "Memory": one["memory"],
+            "MemorySwap": one["swap"],
+            "RestartPolicy": {"Name": one["policy"], "MaximumRetryCount": 0},
+        },
         "State": state,
     }
 
@@ -249,6 +254,8 @@ def power(folder, data, one, verb):
         refuse(f"Cannot kill container: {one['id']}: Container {one['id']} is not running")
     if verb in ("stop", "kill", "restart") and one["pid"]:
         end(folder, one, 143)
+        if one.get("rm") and verb != "restart":
+            data["containers"].remove(one)
     if verb in ("start", "restart"):
         one["starts"] += 1
         boot(folder, data, one)

@@ -237,7 +237,11 @@ class Hands:
         """The cord may be pulled while a container restarts: the start would undo it. Then it is stopped again, at once."""
         words = self._refusal(one)
         if words:
-            self._engine("kill", one["id"], done=("exited", "created"))
+            try:
+                self.engine.must("kill", one["id"])
+            except EngineError:
+                # A looping container has no process to kill in this moment; a stop ends the loop.
+                self._engine("stop", "-t", "0", one["id"], done=("exited", "created"))
             raise Latched("the cord was pulled meanwhile (%s). It was stopped again" % words)
 
     def _tail(self, ident):

@@ -12,7 +12,7 @@ import json
 import zlib
 
 from . import latch, limits
-from .engine import COMPONENT, COMPOSE_PROJECT, STRATEGY, VENUE, EngineError
+from .engine import COMPONENT, COMPOSE_PROJECT, STRATEGY, SWARM_SERVICE, VENUE, EngineError
 from .state import utc_now
 from .text import clean, size, valid_name
 
@@ -77,6 +77,11 @@ def measure(container, root="/"):
         return {"missing": str(error)}
 
 
+def auto_remove(container):
+    """True for `docker run --rm`: the engine deletes it when it stops (a restart of a running one is safe)."""
+    return bool((container.raw.get("HostConfig") or {}).get("AutoRemove"))
+
+
 def judge(container, target, force, also_stopped, refusal):
     """Whether a restart may touch this container.
 
@@ -96,6 +101,12 @@ def judge(container, target, force, also_stopped, refusal):
             return LEAVE, "protected"
         if force != target:
             return REFUSE, "it is protected. If you mean it: --force %s" % container.name
+    swarm = container.labels.get(SWARM_SERVICE)
+    if swarm:
+        # The manager replaces a task that stops; two of them may run for a moment.
+        return REFUSE, "it is a task of a Swarm service; on the manager: docker service update --force %s" % clean(swarm, 60)
+    if container.status == "paused" and auto_remove(container):
+        return REFUSE, "it is paused and was made with --rm: it would have to be killed, which deletes it"
     if container.status == "paused" and not also_stopped:
         return LEAVE, "it is paused, and a restart would let it run; --also-stopped includes it"
     if container.status not in ("running", "restarting", "paused"):
@@ -130,6 +141,8 @@ def judge_limit(container, usage, wanted, record):
         return SAME, "already %s" % limits.words(memory, swap), memory, swap
     if not memory:
         return REFUSE, "it was unlimited before, and an engine cannot go back to that: only a recreate can (compose up --force-recreate)", 0, 0
+    if auto_remove(container):
+        return REFUSE, "it was made with --rm: the stop before the change would delete it. Only a recreate can limit it", memory, swap
     if wanted.forced or not container.pid:
         return ACT, "", memory, swap
     if not running:

@@ -175,6 +175,14 @@ def test_what_is_down_or_paused_stays_so_unless_asked_for(tmp_path):
     assert sorted(call.split()[0] for call in host.changes()) == ["kill", "start", "start"]
 
 
+def test_what_a_stop_would_delete_and_what_a_manager_would_replace_is_refused(tmp_path):
+    host = one_host(tmp_path, container("once", ADAPTER, rm=True), container("task", ADAPTER | {"com.docker.swarm.service.name": "quotes"}))
+    untouched(host, limit(host, "once", "64m"), "the stop before the change would delete it")
+    untouched(host, limit(host, "task", "64m", force="task"), "docker service update --force quotes")
+    untouched(host, restart(host, "task"), "docker service update --force quotes")
+    assert restart(host, "once")["containers"][0]["ok"]
+
+
 # Restart
 
 
