@@ -62,7 +62,7 @@ def report(ask: Ask, ok: bool, headline: str, summary: Iterable[str], detail: It
     return form.make(ask.verb, ok, headline, lines, detail, data, then)
 
 
-def folded(line: str, most: int = 3) -> list[str]:
+def folded(line: str, most: int = 5) -> list[str]:
     """A line in lines of 80 columns, the rest under the first one's words; what is longer than ``most`` lines ends in "…"."""
     parts = textwrap.wrap(line, WIDTH, subsequent_indent=" " * 17) if len(line) > WIDTH else [line]
     return parts if len(parts) <= most else [*parts[: most - 1], clip(parts[most - 1][: WIDTH - 1] + " " * WIDTH)]
@@ -113,7 +113,7 @@ def judge_plan(ask: Ask, results: Results) -> dict[str, Any]:
     # What no host can do (no such size, no such name) is said once, not once a host.
     same = set(blind.values()) if len(blind) == len(results) and not any(unknown(one) for one in results.values()) else set()
     if len(same) == 1:
-        return report(ask, False, "REFUSED  " + clip(next(iter(same)), 60), [*wrapped(next(iter(same))), "Nothing was touched on any host."], [], data, [])
+        return report(ask, False, "NOT DONE  " + clip(next(iter(same)), 60), [*wrapped(next(iter(same))), "Nothing was touched on any host."], [], data, [])
     if not ask.confirmed:
         return no(f"REFUSED  {ask.verb} needs a confirmation that names {ask.target}", f"-e confirm={ask.target}, or {ask.command()}")
     if blind:
@@ -125,15 +125,11 @@ def judge_plan(ask: Ask, results: Results) -> dict[str, Any]:
     refused = [(host, one) for host, matches in found.items() for one in matches if one["verdict"] == REFUSE]
     if refused:
         forced = [one for _, one in refused if "too little" in one["why"] or "cannot be read" in one["why"]]
-        return no(
-            f"REFUSED  {plural(len(refused), 'container')} cannot be {ask.done}",
-            *([ask.command(f"--force {ask.target}")] if len(forced) == len(refused) else []),
-            more=[line for host, one in refused[:4] for line in (f"{clean(host, 30)} {one['name']}:", *wrapped(one["why"]))],
-        )
+        then = [ask.command(f"--force {ask.target}")] if len(forced) == len(refused) else []
+        return no(f"REFUSED  {plural(len(refused), 'container')} cannot be {ask.done}", *then)
     if not data["acting"] and not data["same"]:
-        more = [line for matches in found.values() for one in matches for line in wrapped(f"{one['name']}: {one['why']}")]
-        then = [ask.command("--also-stopped")] if any("--also-stopped" in line for line in more) else []
-        return no(f"NOT DONE  nothing that is called {ask.target} can be {ask.done}", *then, more=dict.fromkeys(more))
+        stopped = any("--also-stopped" in one["why"] for matches in found.values() for one in matches)
+        return no(f"NOT DONE  nothing that is called {ask.target} can be {ask.done}", *([ask.command("--also-stopped")] if stopped else []))
     count = sum(one["verdict"] == ACT for matches in found.values() for one in matches)
     left = sum(one["verdict"] == LEAVE for matches in found.values() for one in matches)
     head = f"PLAN  {plural(count, 'container')} on {plural(len(data['acting']), 'host')} to be {ask.done}"

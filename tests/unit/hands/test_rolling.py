@@ -92,7 +92,7 @@ def test_a_long_line_goes_on_in_the_next_and_only_a_very_long_one_is_cut():
     two = rolling.folded("h1             " + "word " * 20)
     assert [len(line) <= 80 for line in two] == [True, True] and "".join(two).count("word") == 20
     long = rolling.folded("word " * 200)
-    assert len(long) == 3 and long[-1].endswith("…") and len(long[-1]) <= 80
+    assert len(long) == 5 and long[-1].endswith("…") and len(long[-1]) <= 80
 
 
 @pytest.mark.parametrize("confirm", ["", "yes", "FEED", "feed "])
