@@ -8,6 +8,7 @@ Exit codes (docs/cli.md has the same table):
     0   everything asked for is proven
     1   an error in Andon or Ansible before anything was asked of a host
     2   something failed or is UNKNOWN on at least one host, or the command line is wrong
+    3   a post-mortem's edited block was kept beside the new text
     4   a host could not be reached (Ansible's own code, from verbs that do not judge by themselves)
     99  Ctrl-C (Ansible's own code for an interrupted run)
 """
@@ -59,6 +60,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "update": ("people", "Write an update, with --public on the status page as well."),
     "notify": ("people", "Who is told, and whether it arrived."),
     "guide": ("guides", "Be led through a runbook, step by step."),
+    "restart": ("hands", "Restart one component, or restart it with a memory limit (--memory, --undo)."),
     "use": ("setup", "Choose the inventory that every verb uses."),
     "version": ("setup", "Versions of Andon, Ansible and Python."),
     "completion": ("setup", "Print the shell's completion script."),

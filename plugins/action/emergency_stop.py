@@ -59,11 +59,11 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
     _supports_check_mode = True
 
-    _attempts = 0
-
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
-        self._attempts += 1
+        # Each try of `until` makes a new action, but keeps the connection: what must outlive a try is kept there.
+        self._attempts = getattr(self._connection, "andon_attempts", 0) + 1
+        self._connection.andon_attempts = self._attempts
         began = time.monotonic()
         try:
             result = self._attempt(self._task.args, began)
@@ -181,14 +181,16 @@ class ActionModule(ActionBase):
     def _take(self, route):
         """Points this host's connection at one of its routes (andon_routes: host, port, user, common_args, key)."""
         options = {"host": "host", "port": "port", "user": "remote_user", "common_args": "ssh_common_args", "key": "private_key_file"}
-        if not hasattr(self, "_home"):
-            self._home = {}
+        home = getattr(self._connection, "andon_home", None)
+        if home is None:
+            home = {}
             for option in options.values():
                 with contextlib.suppress(KeyError, AnsibleError):
-                    self._home[option] = self._connection.get_option(option)
+                    home[option] = self._connection.get_option(option)
+            self._connection.andon_home = home
         for key, option in options.items():
-            if option in self._home:
-                self._connection.set_option(option, route.get(key, self._home[option]))
+            if option in home:
+                self._connection.set_option(option, route.get(key, home[option]))
         # The SSH plugin keeps a copy of these two from when it was made.
         if hasattr(self._connection, "host"):
             self._connection.host = self._connection.get_option("host")

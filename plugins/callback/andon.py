@@ -157,8 +157,6 @@ class CallbackModule(Default):
         self._progress(result)
         if self._loud:
             super().v2_runner_on_ok(result)
-        elif self._display.verbosity == 0 and not self.as_json and result._result.get("diff") and result._task.diff:
-            self.v2_on_file_diff(result)
 
     def v2_on_file_diff(self, result):
         if not self.as_json:

@@ -174,7 +174,11 @@ class Engine:
         return [Container(one) for one in raw]
 
     def covered(self, selectors, inventory_components=(), protected=()):
-        """The containers that the cord covers on this host: components, running or not, less the protected ones.
+        """The containers that the cord covers on this host: C(components) less the protected ones."""
+        return [one for one in self.components(selectors, inventory_components, protected) if not one.protected]
+
+    def components(self, selectors, inventory_components=(), protected=()):
+        """All components of this host, running or not; the protected ones say so (C(Container.protected)).
 
         Args:
             selectors: engine filters (andon_selectors).
@@ -191,8 +195,9 @@ class Engine:
                     container.labels[label] = str(one[key])
             if "protect" in one:
                 container.labels[PROTECT] = "true" if one["protect"] else "false"
-            if not container.protected and container.name not in protected:
-                result.append(container)
+            if container.name in protected:
+                container.labels[PROTECT] = "true"
+            result.append(container)
         return result
 
     def settle(self, container_id, wait, settle=2.0, poll=0.25, clock=time.monotonic, sleep=time.sleep):
