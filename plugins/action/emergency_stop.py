@@ -115,6 +115,7 @@ class ActionModule(ActionBase):
             latch_header=stop.header(incident, who["name"], args.get("reason") or "", state.utc(pressed)),
             check=check,
             settle=args.get("settle", 1),
+            root=args.get("engine_root") or "/var/lib/docker",
         )
         output, route = self._send(script, args, began)
         received = time.time()

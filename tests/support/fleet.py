@@ -119,6 +119,8 @@ class FakeFleet:
                 "ansible_python_interpreter": sys.executable,
                 "container_cli": host.cli,
                 "andon_host_state": host.state,
+                # A silent fake engine must never lead the stop to this machine's real containers.
+                "andon_engine_root": str(host.folder / "engine"),
                 "andon_stop_settle": 0.05,
                 "andon_resume_settle": 0.05,
                 "andon_resume_wait": 2,

@@ -11,23 +11,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+from . import incident_id
 from .state import state_dir, write_atomic
-from .text import valid_id
-
-
-def active_incident() -> str | None:
-    """The id in the file ``incidents/active``, which names the open incident; None when there is none."""
-    try:
-        name = (state_dir() / "incidents" / "active").read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return None
-    return name if valid_id(name) else None
 
 
 def run_folder(verb: str, target: str, now: datetime.datetime | None = None) -> Path:
     """Where one run keeps its evidence: incidents/<active>/evidence/<run>, or evidence/<run> when no incident is open."""
     now = now or datetime.datetime.now(datetime.UTC)
-    incident = active_incident()
+    incident = incident_id.active()
     base = state_dir() / "incidents" / incident if incident else state_dir()
     return base / "evidence" / f"{now:%Y%m%dT%H%M%S}Z-{os.getpid()}-{verb}-{file_name(target)}"
 

@@ -56,7 +56,7 @@ def header(incident, operator, reason, at):
     return json.dumps(fields, sort_keys=True)[1:-1]
 
 
-def script(text, *, cli, mode, grace, state, selectors, components, protected, strategy, latch_header, check, settle):
+def script(text, *, cli, mode, grace, state, selectors, components, protected, strategy, latch_header, check, settle, root="/var/lib/docker"):
     """The text to give to `sh -c` on a host.
 
     Args:
@@ -72,6 +72,7 @@ def script(text, *, cli, mode, grace, state, selectors, components, protected, s
         latch_header: what `header` made.
         check: look only.
         settle: seconds before the second look.
+        root: where the engine keeps its files; read only when it is silent.
 
     Raises:
         ValueError: a value that cannot be right (an unknown mode, a filter with a line break).
@@ -109,6 +110,7 @@ def script(text, *, cli, mode, grace, state, selectors, components, protected, s
         "A_GREP_AND": _fixed("label=andon.strategy=" + strategy) if strategy else "",
         "A_GREP_ADD": "\n".join('"Name":"/%s"' % n for n in add),
         "A_GREP_DROP": "\n".join(['"andon.protect":"true"'] + ['"Name":"/%s"' % n for n in drop]),
+        "A_ROOT": root,
         "A_SETTLE": "%g" % float(settle),
     }
     return "".join("%s=%s\n" % (key, shlex.quote(value)) for key, value in sorted(values.items())) + text

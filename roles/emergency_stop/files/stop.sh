@@ -8,7 +8,7 @@
 # A_SELECTORS  engine filters, a line each (a union)      A_STRATEGY   label filter that must match too, or empty
 # A_ADD, A_DROP  filters of containers that the inventory adds and protects      A_HEADER   the latch's first fields, JSON
 # A_GREP, A_GREP_AND, A_GREP_ADD, A_GREP_DROP  the same as fixed strings in the engine's own files, for a host whose engine is silent
-# A_SETTLE     seconds before the second look
+# A_SETTLE     seconds before the second look             A_ROOT   where the engine keeps its files, for when it is silent
 #
 # Every step is tried whatever the one before returned, so there is no `set -e`; each has a deadline of its own.
 set -u
@@ -20,6 +20,8 @@ PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 NL='
 '
 set -f # no globbing of what engines and people wrote; the two places that need it switch it on
+
+file= # the latch, once it is written
 
 say() { printf 'A1 %s\n' "$*" 2>/dev/null; }
 uptime_now() { read -r uptime _ </proc/uptime; }
@@ -201,9 +203,10 @@ matches() { # matches FILE STRINGS: any of the fixed strings, a line each, is in
 
 without_engine() { # the engine is silent: its own files name the containers, the kernel stops them
     say "engine $1"
-    roots=$(sed -n 's/.*"data-root"[[:space:]]*:[[:space:]]*"\([^"]*\)".*/\1/p' /etc/docker/daemon.json 2>/dev/null)
+    roots=
+    [ "$A_ROOT" != /var/lib/docker ] || roots=$(sed -n 's/.*"data-root"[[:space:]]*:[[:space:]]*"\([^"]*\)".*/\1/p' /etc/docker/daemon.json 2>/dev/null)
     ids=; lines=
-    for root in $roots /var/lib/docker; do
+    for root in $roots "$A_ROOT"; do
         set +f
         for file in "$root"/containers/*/config.v2.json; do
             set -f
@@ -363,8 +366,7 @@ main() {
     say "pids $pids"
     others other_after
     # The latch must outlive a power cut; after the stop, so that a slow disk delays nothing.
-    # shellcheck disable=SC2154 # file: set by latch_in
-    bounded 3 sync "$file" 2>/dev/null || say "note the latch was not synced to the disk"
+    [ -z "$file" ] || bounded 3 sync "$file" 2>/dev/null || say "note the latch was not synced to the disk"
 }
 main
 uptime_now

@@ -25,6 +25,8 @@ def press(host, text=SCRIPT, shell=("/bin/sh",), env=None, **more):
     values = {
         "cli": host.cli, "mode": "graceful", "grace": 1, "state": host.state, "selectors": ["label=andon.component"], "components": [],
         "protected": [], "strategy": "", "latch_header": stop.header("inc", "me", "why", "2026-11-22T03:00:00.000Z"), "check": False, "settle": 0.05,
+        # Never this machine's real containers, whatever a test does to the fake engine.
+        "root": str(host.folder / "engine"),
     }  # fmt: skip
     done = subprocess.run([*shell, "-c", stop.script(text, **values | more)], capture_output=True, text=True, timeout=90, check=False, env=env)
     return stop.parse(done.stdout)
@@ -49,13 +51,18 @@ def test_a_damaged_latch_is_kept_and_made_whole(host):
     assert list(path.parent.glob("all.json.damaged.*"))
 
 
-def test_an_unwritable_folder_is_told_and_delays_nothing(host):
+def test_an_unwritable_folder_is_told_and_delays_nothing(host, tmp_path):
     Path(host.state).write_text("a file stands where the folder should be")
-    answer = press(host)
-    # As root the volatile folder takes it; otherwise it is not latched, and not proven.
+    # The machine's own /run is shared with other tests, which would see a latch there.
+    answer = press(host, SCRIPT.replace("/run/andon/halts", str(tmp_path / "run" / "halts")))
     assert host.running() == {"ledger"}
-    assert stop.judge(answer)[0] in ("HALTED", "STOPPED, NOT LATCHED") and answer.latch in ("volatile", "failed")
-    shutil.rmtree("/run/andon/halts", ignore_errors=True)
+    assert stop.judge(answer)[0] == "HALTED" and answer.latch == "volatile"
+    assert len(json.loads((tmp_path / "run" / "halts" / "all.json").read_text())["containers"]) == 4
+    (tmp_path / "run").rename(tmp_path / "gone")
+    (tmp_path / "run").write_text("nor here")
+    host.change(containers=standard())
+    again = press(host, SCRIPT.replace("/run/andon/halts", str(tmp_path / "run" / "halts")))
+    assert stop.judge(again)[0] == "STOPPED, NOT LATCHED" and again.latch == "failed"
 
 
 def test_a_dead_engine_is_never_proven(host):

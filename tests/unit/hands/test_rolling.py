@@ -126,14 +126,14 @@ def test_when_all_that_matches_is_down_nothing_is_done_and_the_way_is_said():
 
 def test_evidence_goes_to_the_open_incident_and_hostile_names_stay_in_its_folder():
     now = datetime.datetime(2026, 11, 22, 3, 4, 5, tzinfo=datetime.UTC)
-    active = state.state_dir() / "incidents" / "active"
+    active = state.state_dir() / "active"
     assert evidence.run_folder("restart", "feed", now).parent == state.state_dir() / "evidence"
     active.parent.mkdir(parents=True)
     active.write_text("../../etc\n")
     assert evidence.run_folder("restart", "feed", now).parent == state.state_dir() / "evidence"
     active.write_text("2026-11-22-stale\n")
     folder = evidence.run_folder("restart", "../feed", now)
-    assert folder.parent == active.parent / "2026-11-22-stale" / "evidence" and folder.name.startswith("20261122T030405Z-")
+    assert folder.parent == active.parent / "incidents" / "2026-11-22-stale" / "evidence" and folder.name.startswith("20261122T030405Z-")
     (path,) = evidence.keep(folder, "../../h1", [{"name": "../x", "logs": ["one"]}], {"verb": "restart"})
     assert path.parent == folder and path.stat().st_mode & 0o777 == 0o600 and folder.stat().st_mode & 0o777 == 0o700
     assert json.loads(path.read_text())["schema"] == "andon.evidence/1"
