@@ -61,6 +61,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "notify": ("people", "Who is told, and whether it arrived."),
     "guide": ("guides", "Be led through a runbook, step by step."),
     "restart": ("hands", "Restart one component, or restart it with a memory limit (--memory, --undo)."),
+    "health": ("eyes", "Is every host and every component healthy? Worst first."),
     "use": ("setup", "Choose the inventory that every verb uses."),
     "version": ("setup", "Versions of Andon, Ansible and Python."),
     "completion": ("setup", "Print the shell's completion script."),
