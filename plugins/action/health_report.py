@@ -22,7 +22,7 @@ class ActionModule(ActionBase):
         except ValueError as error:
             raise AnsibleActionFail(str(error)) from None
         seen = gathered.results(task_vars, self._task.args["register"], "begin")
-        report = health.report(seen, limits)
+        report = health.report(seen, limits, str(task_vars.get("ansible_limit") or ""))
         result.update(changed=False, andon_report=report)
         if not report["ok"]:
             result.update(failed=True, msg=report["headline"])

@@ -187,7 +187,7 @@ def add_errors(rows, containers, params, is_error, end):
         return tail.container(params["container_cli"], container.id, params["log_lines"], left, keep=8 << 20)
 
     with ThreadPoolExecutor(max_workers=8) as pool:
-        for one, container, found in zip(rows, containers, pool.map(read, containers)):
+        for one, container, found in zip(rows, containers, pool.map(read, containers)):  # noqa: B905 (hosts have Python 3.8)
             created = health.parse_utc(container.raw.get("Created", ""))
             one.update(health.counted(found, is_error, created, time.time(), params["window"], params["before"]))
 

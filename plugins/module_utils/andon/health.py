@@ -127,6 +127,8 @@ def judge_component(host, one, limits):
     elif one.get("health") == "starting":
         say("WARNING", "its health check has not passed yet (started %s ago)" % duration(one.get("age")))
     if one["status"] == "running":
+        if one.get("latched"):
+            say("FAILED", "runs although a latch covers it")
         if one["restarts"] and one.get("age") is not None and one["age"] < limits["restart"]:
             say("FAILED", "%s, the last %s ago" % (plural(one["restarts"], "restart"), duration(one["age"])))
         if one.get("memory") is not None and one.get("limit"):
@@ -327,24 +329,26 @@ def headline(words, reasons):
     """The denominator: 7/8 HEALTHY, 1 UNKNOWN (host-d).
 
     Args:
-        words: {host: its word}. reasons: {host: why}, used when one host is not healthy.
+        words: {host: its word}. reasons: {host: why it is UNKNOWN}, used when there is room: nothing else is wrong.
     """
     healthy = len([w for w in words.values() if w == "HEALTHY"])
     parts = ["%d/%d HEALTHY" % (healthy, len(words))]
     for word in WORDS:
         names = sorted(host for host, w in words.items() if w == word)
         if names:
-            why = ": " + reasons[names[0]] if len(names) == 1 and reasons.get(names[0]) else ""
-            parts.append("%d %s (%s%s)" % (len(names), word, ", ".join(names), why))
+            parts.append("%d %s (%s)" % (len(names), word, ", ".join(names)))
+    if len(parts) == 2 and reasons:
+        parts[1] = "%s: %s)" % (parts[1][:-1], next(iter(reasons.values())))
     return clean(", ".join(parts), 80)
 
 
-def report(results, limits, room=18):
+def report(results, limits, limited="", room=18):
     """The verb's report.
 
     Args:
         results: {host: what observe returned, or a str that says why there is nothing}.
         limits: LIMITS, or those of the inventory.
+        limited: the --limit that was given: the report says that it did not look everywhere.
         room: how many lines the summary may have: with the head line and the next commands it fits into 24.
 
     Returns:
@@ -366,7 +370,8 @@ def report(results, limits, room=18):
     every.sort(key=lambda pair: (order.get((pair[0], label(pair[1])), len(found)), pair[0], label(pair[1])))
     table = [row(host, one, (host, label(one)) in skewed) for host, one in every]
     lines = [finding_line(one) for one in found]
-    summary = share(lines, table, room)
+    notes = ["Only the hosts of --limit %s were looked at." % clean(limited, 36)] if limited else []
+    summary = notes + share(lines, table, room - len(notes))
     return {
         "schema": "andon.report/1",
         "verb": "health_check",
@@ -392,10 +397,7 @@ def finding_line(one):
 def share(lines, table, room):
     """Findings and table in C(room) lines: at least half for the findings when there are many; what is left out is counted."""
     need = 1 + len(table) if table else 0
-    if len(lines) + need <= room:
-        top = lines
-    else:
-        top = keep(lines, max(room - need, room // 2), "more findings: andon health --json")
+    top = keep(lines, max(room - need, room // 2), "more findings: andon health --json")
     rest = room - len(top)
     if not table or rest < 2:
         return top
@@ -414,7 +416,7 @@ def steps(found, every):
         return []
     first = found[0]
     if first["word"] == "UNKNOWN" and not first["component"]:
-        one = "andon status --limit %s   (is it halted? health could not look)" % first["host"]
+        one = "andon status --limit %s   (is it halted? health could not look)" % clean(first["host"], 60)
     elif first["word"] == "HALTED":
         one = "andon status   (who halted it, why, what was running)"
     elif first["word"] == "SKEW":
