@@ -4,25 +4,15 @@
 
 from __future__ import annotations
 
-import time
-
 from ansible.errors import AnsibleActionFail
-from ansible.module_utils.andon import health
+from ansible.module_utils.andon import gathered, health
 from ansible.plugins.action import ActionBase
 
 
-class ActionModule(ActionBase):
+class ActionModule(gathered.Timed, ActionBase):
     """One remote step; the four times of the clock come from it."""
 
     _supports_check_mode = True
-
-    def _low_level_execute_command(self, *args, **kwargs):
-        """Takes the time around the one call that ran the module: building the module before it takes longer than the way to the host."""
-        before = time.time()
-        answer = super()._low_level_execute_command(*args, **kwargs)
-        if '"begin"' in str(answer.get("stdout", "")):
-            self._times = (before, time.time())
-        return answer
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
@@ -30,9 +20,7 @@ class ActionModule(ActionBase):
             limits = health.limits_of(self._task.args.get("limits"))
         except ValueError as error:
             raise AnsibleActionFail(str(error)) from None
-        before = time.time()
-        result = self._execute_module(module_name="observe", module_args=self._task.args, task_vars=task_vars)
-        before, after = getattr(self, "_times", (before, time.time()))
+        result, before, after = self.timed("observe", self._task.args, task_vars)
         if result.get("failed") or "begin" not in result:
             result.setdefault("andon_progress", "UNKNOWN  not measured: %s" % health.clean(result.get("msg", "no answer"), 120))
             return result

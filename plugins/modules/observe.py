@@ -211,11 +211,7 @@ def observe(params):
     result["engine"] = look_at_engine(engine)
     if result["engine"]["ok"]:
         try:
-            # Protected ones too: the cord spares a database, but whoever looks wants to see that it lives.
-            named = [dict(one, protect=False) for one in params["components"]]
-            containers = engine.inspect(found_ids(engine, params["selectors"], named))
-            containers.sort(key=lambda one: one.name)
-            relabel(containers, params["components"])
+            containers = measure.components(engine, params["selectors"], params["components"])
             result["components"] = [describe(one, latches, time.time()) for one in containers]
             add_errors(result["components"], containers, params, is_error, end)
         except EngineError as error:
@@ -226,22 +222,6 @@ def observe(params):
     result["load"] = measure.load()
     result["end"] = time.time()
     return result
-
-
-def found_ids(engine, selectors, named):
-    return engine.ids(list(selectors) + ["name=^/?%s$" % one["name"].replace(".", "\\.") for one in named])
-
-
-def relabel(containers, named):
-    """The inventory's words for containers that cannot be relabelled; they win over labels."""
-    by_name = {one["name"]: one for one in named}
-    for container in containers:
-        one = by_name.get(container.name, {})
-        for key in ("component", "strategy", "venue"):
-            if one.get(key):
-                container.labels["andon." + key] = str(one[key])
-        if one.get("protect") is not None:
-            container.labels["andon.protect"] = "true" if one["protect"] else "false"
 
 
 def main():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+from .report import collect, reason
 from .text import clean
 
 
@@ -11,26 +14,42 @@ def results(task_vars, register, proof):
     Args:
         task_vars: the variables of the judging task.
         register: the acting task's register.
-        proof: a key that only a result of the acting module has.
+        proof: a key that only a whole result of the acting module has.
 
     Returns:
         dict {host: its result (dict), or why there is none (str)}.
     """
     found = {}
-    for host in task_vars.get("ansible_play_hosts_all") or []:
-        one = task_vars["hostvars"][host].get(register)
-        if not isinstance(one, dict):
-            found[str(host)] = "nothing was heard of it"
-        elif one.get("unreachable"):
-            found[str(host)] = "unreachable (%s)" % ssh_words(one.get("msg", ""))
-        elif one.get("failed") or proof not in one:
-            found[str(host)] = "not measured: %s" % clean(one.get("msg", "its result is not complete"), 160)
-        else:
-            found[str(host)] = one
+    for host, one in collect(task_vars, register).items():
+        found[str(host)] = one if one is not None and proof in one else ssh_words(reason(task_vars, register, host))
     return found
 
 
 def ssh_words(message):
-    """The part of Ansible's message on an unreachable host that says why: what ssh itself wrote."""
+    """The part of a message on an unreachable host that says why: what ssh itself wrote."""
     words = clean(message, 600)
-    return clean(words.rpartition("ssh: ")[2] or words, 120)
+    return "unreachable (%s)" % clean(words.rpartition("ssh: ")[2], 120) if "ssh: " in words else clean(words, 120)
+
+
+class Timed:
+    """For action plugins: the bastion's clock just before and just after the one call that ran the module on the host.
+
+    Building the module takes longer than the way to the host, so the times are taken around the call itself. The module
+    returns its own C(begin) and C(end).
+    """
+
+    times = None
+
+    def _low_level_execute_command(self, *args, **kwargs):
+        before = time.time()
+        answer = super()._low_level_execute_command(*args, **kwargs)
+        if '"begin"' in str(answer.get("stdout", "")):
+            self.times = (before, time.time())
+        return answer
+
+    def timed(self, name, arguments, task_vars):
+        """(the module's result, time before, time after)."""
+        before = time.time()
+        result = self._execute_module(module_name=name, module_args=arguments, task_vars=task_vars)
+        before, after = self.times or (before, time.time())
+        return result, before, after

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from .engine import COMPONENT, PROTECT, STRATEGY, VENUE
+
 
 def disks(paths):
     """How full the file systems that hold these paths are, each once.
@@ -120,3 +122,30 @@ def container_memory(pid, proc="/proc"):
 
 def _pids(folder):
     return _read(os.path.join(folder, "cgroup.procs")).split()
+
+
+def components(engine, selectors, named):
+    """The containers that an operator wants to see: those that the cord covers, and the protected ones.
+
+    The cord spares a database; whoever looks wants to know that it lives.
+
+    Args:
+        engine: engine.Engine. selectors: engine filters. named: the inventory's words for containers without labels; they win.
+
+    Returns:
+        list of engine.Container, by name.
+
+    Raises:
+        EngineError: the engine refused or gave no answer.
+    """
+    by_name = {one["name"]: one for one in named}
+    filters = list(selectors) + ["name=^/?%s$" % name.replace(".", "\\.") for name in by_name]
+    found = sorted(engine.inspect(engine.ids(filters)), key=lambda one: one.name)
+    for container in found:
+        one = by_name.get(container.name, {})
+        for label, key in ((COMPONENT, "component"), (STRATEGY, "strategy"), (VENUE, "venue")):
+            if one.get(key):
+                container.labels[label] = str(one[key])
+        if one.get("protect") is not None:
+            container.labels[PROTECT] = "true" if one["protect"] else "false"
+    return found
