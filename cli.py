@@ -62,6 +62,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "guide": ("guides", "Be led through a runbook, step by step."),
     "restart": ("hands", "Restart one component, or restart it with a memory limit (--memory, --undo)."),
     "health": ("eyes", "Is every host and every component healthy? Worst first."),
+    "triage": ("eyes", "What changed, what broke first, where, and the next safe command."),
     "use": ("setup", "Choose the inventory that every verb uses."),
     "version": ("setup", "Versions of Andon, Ansible and Python."),
     "completion": ("setup", "Print the shell's completion script."),

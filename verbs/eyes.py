@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import click
 
-from cli import Settings, environment, limit_option, playbook_argv, require_inventory, run_playbook
+from cli import Settings, environment, fail, limit_option, playbook_argv, require_inventory, run_playbook
 
 
 @click.command("health")
@@ -36,6 +36,26 @@ def health_command(settings: Settings, limit: str | None, as_json: bool, watch: 
         return done.returncode, done.stdout
 
     sys.exit(look_again(look, watch, as_json=settings.json, screen=sys.stdout.isatty()))
+
+
+@click.command("triage")
+@limit_option
+@click.option("--since", default="30m", show_default=True, metavar="WHEN", help="How far back (30m, 2h, 1d) or a time in UTC (2026-11-22T03:00:00Z).")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+@click.pass_obj
+def triage_command(settings: Settings, limit: str | None, since: str, as_json: bool) -> None:
+    """What changed, what broke first, where, and the next safe command.
+
+    Exit code 0: everything could be looked at. Example: andon triage --since 2h
+    """
+    from andon.triage import parse_since
+
+    try:
+        parse_since(since, time.time())
+    except ValueError as error:
+        fail(str(error), "Nothing was looked at.", "andon triage --since 30m", 2)
+    settings.json = settings.json or as_json
+    run_playbook(settings, "triage", {"eyes_since": since}, limit=limit)
 
 
 def look_again(look: Callable[[], tuple[int, str]], every: int, *, as_json: bool, screen: bool, sleep: Callable[[float], None] = time.sleep) -> int:
