@@ -28,8 +28,7 @@ def run(tmp_path, hosts, *args, limits=CALM, **env):
     inventory.write_text(yaml.safe_dump({"trading": {"hosts": hosts, "vars": shared}}))
     argv = [str(Path(sys.executable).with_name("ansible-playbook")), str(ROOT / "health_check.yml"), "-i", str(inventory), *args]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANDON_JSON": "1", **env}
-    done = subprocess.run(argv, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    return done
+    return subprocess.run(argv, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_healthy_fleet_exits_0_in_check_mode_too(tmp_path):

@@ -134,8 +134,11 @@ def images(engine, found, start):
     return events, ""
 
 
-def engine_events(engine, start, end):
-    """Kills for memory, deaths and failing health checks that the engine remembers (its last 256 events, whatever they are).
+def engine_events(engine, found, start, end):
+    """Kills for memory, deaths and failing health checks of the components that the engine remembers (its last 256 events).
+
+    Args:
+        engine: engine.Engine. found: engine.Container; one that was replaced is known by its name. start, end: Unix times.
 
     Returns:
         (events, note).
@@ -147,21 +150,24 @@ def engine_events(engine, start, end):
         code, out, err = engine.run(*argv, deadline=5.0)
     except EngineError as error:
         return [], "the engine's events are not known: %s" % error
-    found = []
+    ours, events = {one.id for one in found} | {one.name for one in found}, []
     for line in out.splitlines()[-256:]:
         try:
             one = json.loads(line)
             at = int(one.get("timeNano", 0)) / 1e9 or float(one.get("time", 0))
-            about = (one.get("Actor") or {}).get("Attributes") or {}
+            actor = one.get("Actor") or {}
+            about = actor.get("Attributes") or {}
         except (ValueError, TypeError, AttributeError):
+            continue
+        if not ours & {actor.get("ID"), one.get("id"), about.get("name")}:
             continue
         action = str(one.get("Action") or one.get("status") or "")
         if action.startswith("health_status") and "unhealthy" not in action:
             continue
         kind = "oom" if action == "oom" else "engine"
         code_words = " with exit code %s" % about["exitCode"] if "exitCode" in about else ""
-        found.append(event(at, kind, about.get("name", ""), {"oom": "the kernel killed a process for memory"}.get(action, action) + code_words))
-    return found, "" if code == 0 else "the engine's events are not known: %s" % clean(err, 80)
+        events.append(event(at, kind, about.get("name", ""), {"oom": "the kernel killed a process for memory"}.get(action, action) + code_words))
+    return events, "" if code == 0 else "the engine's events are not known: %s" % clean(err, 80)
 
 
 def configuration(found, extra, start):
@@ -236,7 +242,23 @@ def packages(start, root="/var/log"):
         at = tail.stamp_of(re.sub(r"\s+", " ", fields.get("Start-Date", "")), offset)
         if at is not None and at >= start and fields.get("Commandline"):
             events.append(event(at, "package", "apt", "%s%s" % (fields["Commandline"], " by " + fields["Requested-By"] if "Requested-By" in fields else "")))
-    return events, "" if seen else "no package log that can be read (%s/dpkg.log)" % root
+    return runs(events), "" if seen else "no package log that can be read (%s/dpkg.log)" % root
+
+
+def runs(events, gap=120.0):
+    """Packages of one upgrade as one event: those that follow each other within C(gap) seconds, at the first one's time."""
+    result, last = [], None
+    for one in sorted(events, key=lambda e: e["at"]):
+        if result and one["where"] != "apt" and result[-1]["where"] != "apt" and one["at"] - last <= gap:
+            result[-1]["names"].append("%s %s" % (one["where"], one["words"]))
+        else:
+            result.append(dict(one, names=["%s %s" % (one["where"], one["words"])]))
+        last = one["at"]
+    for one in result:
+        names = one.pop("names")
+        if len(names) > 1:
+            one.update(where="%d packages" % len(names), words=clean("; ".join(names[:4]) + ("; …" if len(names) > 4 else ""), 160))
+    return result
 
 
 # glibc's struct utmp on Linux: type, pid, line, id, user, host, exit, session, seconds, microseconds, address.
@@ -303,16 +325,26 @@ def gather(engine, found, extra, start, end):
         notes.append("no component names a deploy directory (label %s), so no commits" % WORKING_DIR)
     events += containers(found, start)
     events += configuration(found, extra, start)
-    for part, note in (images(engine, found, start), engine_events(engine, start, end), packages(start), logins(start)):
+    for part, note in (images(engine, found, start), engine_events(engine, found, start, end), packages(start), logins(start)):
         events += part
         notes.append(note)
-    # What the engine remembers twice (its event and the container's own record) is said once.
-    known, unique = set(), []
+    return folded([one for one in events if one["at"] <= end + 1])[-EVENTS:], [clean(note, 200) for note in notes if note]
+
+
+def folded(events):
+    """Events in order, each thing once.
+
+    What the engine remembers twice (its event, and the container's own record of its last end) is said once; the same thing
+    again and again is one event with C(times) and C(until), so that a crash loop does not hide what came before it.
+    """
+    known, result = {}, []
     for one in sorted(events, key=lambda e: e["at"]):
-        key = (round(one["at"]), one["where"]) if one["kind"] in ("end", "engine") and not one["words"].startswith("health") else None
-        if key is None or key not in known:
-            unique.append(one)
-        if key:
-            known.add(key)
-    unique = [one for one in unique if one["at"] <= end + 1]
-    return unique[-EVENTS:], [clean(note, 200) for note in notes if note]
+        key = (one["kind"], one["where"], one["words"])
+        if one["kind"] == "end" and any(e["kind"] == "engine" and e["where"] == one["where"] and abs(e["at"] - one["at"]) < 2 for e in events):
+            continue
+        if key in known and one["kind"] in ("engine", "oom", "login"):
+            known[key].update(times=known[key].get("times", 1) + 1, until=one["at"])
+            continue
+        known[key] = one
+        result.append(one)
+    return result

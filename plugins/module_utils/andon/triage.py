@@ -88,7 +88,11 @@ def events_of(surroundings):
         if not isinstance(seen, str):
             shift = shift_of(seen.get("clock"))
             # A commit's time comes from whoever committed, not from this host.
-            found += [dict(one, host=host, at=one["at"] - (0.0 if one["kind"] == "commit" else shift)) for one in seen["events"]]
+            for one in seen["events"]:
+                moved = dict(one, host=host, at=one["at"] - (0.0 if one["kind"] == "commit" else shift))
+                if "until" in one:
+                    moved["until"] = one["until"] - shift
+                found.append(moved)
     return sorted(found, key=lambda one: one["at"])
 
 
@@ -117,9 +121,19 @@ def together(first, others, doubt):
 
 
 def suspects(events, at, window, count=3):
-    """The changes that may have caused what broke at C(at): the last ones before it, newest first (60 s of grace: a container
-    starts before it fails, a file's time may be rounded)."""
+    """The changes that may have caused what broke at C(at): the last ones before it, newest first. One second of grace: the
+    times of commits, files and packages are whole seconds."""
     return [one for one in reversed(events) if one["kind"] in CAUSES and at - 2 * window <= one["at"] <= at + 1][:count]
+
+
+def marked(word, words, width=80):
+    """A line that starts with a word in a column of its own."""
+    return "%-9s%s" % (word, clean(words, width - 9))
+
+
+def again(one):
+    """How often a folded event came."""
+    return " (%d times until %s)" % (one["times"], at_words(one["until"])) if one.get("times", 1) > 1 else ""
 
 
 def at_words(at):
@@ -162,12 +176,12 @@ def messages(sources, count):
             entry = shapes.setdefault(item["shape"], {"count": 0, "rank": index})
             entry["count"] += item["count"]
     ordered = sorted(shapes.items(), key=lambda pair: (pair[1]["rank"], -pair[1]["count"], pair[0]))
-    return [clean("%6d x %s" % (entry["count"], clean(words, 70)), 80) for words, entry in ordered[:count]]
+    return ["%7d x %s" % (entry["count"], clean(words, 70)) for words, entry in ordered[:count]]
 
 
 def axis(sources, events, start, end, rows=6):
     """Errors and changes in sixty columns of one time axis, and what the columns mean."""
-    lines = ["Time axis, %s to %s UTC, one column = %s" % (utc(start)[:19], utc(end)[11:19], duration((end - start) / 60))]
+    lines = ["Time axis, %s to %s UTC, one column = %s" % (utc(start)[:19].replace("T", " "), utc(end)[11:19], duration((end - start) / 60))]
     for one in [s for s in sources if s["count"]][:rows]:
         lines.append("%s|%s|" % (pad("%s %s" % (one["host"], source_name(one)), 17), spark(one["buckets"])))
     hosts = sorted({one["host"] for one in events})[:rows]
@@ -183,16 +197,22 @@ def axis(sources, events, start, end, rows=6):
 
 
 def listing(events, sources, start, count=18):
-    """The newest changes and breaks as one list, oldest first."""
-    found = [(one["at"], "%-9s %s %s: %s" % (one["kind"], one["host"], one["where"], one["words"])) for one in events if one["at"] >= start]
+    """Changes and breaks as one list, oldest first: those around the first break, else the newest."""
+    found = [(one["at"], one["kind"], "%s %s: %s%s" % (one["host"], one["where"], one["words"], again(one))) for one in events if one["at"] >= start]
     found += [
         (one["change"]["at"], "%-9s %s %s: errors rise to %s/min" % ("ERRORS", one["host"], source_name(one), rate(one["change"]["after"])))
         for one in broke(sources)
     ]
-    found.sort(key=lambda pair: pair[0])
-    lines = ["%s  %s" % (utc(at)[:19].replace("T", " "), clean(words, 130)) for at, words in found[-count:]]
-    if len(found) > count:
-        lines.insert(0, "… and %d earlier (andon triage --json)" % (len(found) - count))
+    found.sort(key=lambda entry: entry[0])
+    rose = broke(sources)
+    before = len([1 for entry in found if entry[0] <= rose[0]["change"]["at"] + 1]) if rose else len(found)
+    # Two thirds before it (what may have caused it), one third after it (what followed); each side lends what it does not need.
+    low = max(min(before - count * 2 // 3, len(found) - count), 0)
+    lines = ["%s  %-9s %s" % (utc(at)[:19].replace("T", " "), kind, clean(words, 120)) for at, kind, words in found[low : low + count]]
+    if low:
+        lines.insert(0, "… and %d earlier (andon triage --json)" % low)
+    if len(found) > low + count:
+        lines.append("… and %d later (andon triage --json)" % (len(found) - low - count))
     old = [one for one in events if one["kind"] == "commit" and one["at"] < start]
     for host in sorted({one["host"] for one in old}):
         newest = max((one for one in old if one["host"] == host), key=lambda one: one["at"])
@@ -210,7 +230,7 @@ def external(surroundings):
             failed += [dict(one, host=host) for one in seen["endpoints"] if not one["ok"]]
     if not tried:
         return "EXTERNAL not looked at: no andon_endpoints in the inventory", [], []
-    lines = [clean("FAILED   %s from %s: %s %s" % (one["name"], one["host"], one["layer"], one["words"]), 80) for one in failed]
+    lines = [marked("FAILED", "%s from %s: %s %s" % (one["name"], one["host"], one["layer"], one["words"])) for one in failed]
     return "EXTERNAL %d/%d endpoints answer, seen from the hosts" % (tried - len(failed), tried), lines, failed
 
 
@@ -219,7 +239,7 @@ def metric_lines(metrics, count):
     lines = []
     for one in metrics:
         if one.get("error"):
-            lines.append(clean("UNKNOWN  metric %s: %s" % (one["name"], one["error"]), 100))
+            lines.append(marked("UNKNOWN", "metric %s: %s" % (one["name"], one["error"]), 100))
             continue
         if not one["series"]:
             lines.append(clean("metric %s: no series in this window" % one["name"], 80))
@@ -245,18 +265,18 @@ def unknown(errors, surroundings, metrics):
     for host in errors:
         for seen, what in ((errors[host], ""), (surroundings.get(host, "nothing was heard of it"), "its changes: ")):
             if isinstance(seen, str):
-                lines.append("UNKNOWN  %s: %s%s" % (host, what, seen))
+                lines.append("%s: %s%s" % (host, what, seen))
                 break
         if isinstance(errors[host], str):
             continue
         seen = errors[host]
         if seen["engine_error"]:
-            lines.append("UNKNOWN  %s: containers' logs: %s" % (host, seen["engine_error"]))
+            lines.append("%s: containers' logs: %s" % (host, seen["engine_error"]))
         for one in seen["sources"]:
             if one["error"]:
-                lines.append("UNKNOWN  %s %s: %s" % (host, one["name"], one["error"]))
-    lines += ["UNKNOWN  metric %s: %s" % (one["name"], one["error"]) for one in metrics if one.get("error")]
-    return [clean(line, 80) for line in lines]
+                lines.append("%s %s: %s" % (host, one["name"], one["error"]))
+    lines += ["metric %s: %s" % (one["name"], one["error"]) for one in metrics if one.get("error")]
+    return [marked("UNKNOWN", line) for line in lines]
 
 
 def notes_of(errors, surroundings):
@@ -285,7 +305,7 @@ def notes_of(errors, surroundings):
 
 def symptom(first, causes, failed, events):
     """What it looks like: out-of-memory, external, change, errors, unreached or nothing."""
-    if any(one["kind"] == "oom" for one in events):
+    if any(one["kind"] == "oom" or "killed for memory" in one["words"] for one in events):
         return "memory"
     if failed:
         return "external"
@@ -338,7 +358,7 @@ def report(errors, surroundings, metrics, now, window, since, limited=""):
 
     if first:
         head = "BROKE FIRST %s %s %s: %s -> %s errors/min" % (
-            at_words(first["change"]["at"]),
+            utc(first["change"]["at"])[:19] + "Z",
             first["host"],
             source_name(first),
             rate(first["change"]["before"]),
@@ -353,7 +373,7 @@ def report(errors, surroundings, metrics, now, window, since, limited=""):
     else:
         head = "Nothing found: no error line on %s" % where
 
-    summary = ["%s to %s UTC (%s, compared with as long before)" % (utc(now - window)[:19], utc(now)[11:19], duration(window))]
+    summary = ["%s to %s UTC (%s, compared with as long before)" % (utc(now - window)[:19].replace("T", " "), utc(now)[11:19], duration(window))]
     if limited:
         summary.append("Only the hosts of --limit %s were looked at." % clean(limited, 36))
     summary += missing[:3] + (["… and %d more UNKNOWN (andon triage --json)" % (len(missing) - 3)] if len(missing) > 3 else [])
@@ -361,9 +381,9 @@ def report(errors, surroundings, metrics, now, window, since, limited=""):
         also = together(first, rose, clock_doubt(errors))
         if also:
             names = ", ".join("%s %s" % (one["host"], source_name(one)) for one in also)
-            summary.append(clean("         at the same time, as far as the clocks can say: %s" % names, 80))
+            summary.append(marked("", "at the same time, as far as the clocks can say: %s" % names))
         if causes:
-            summary += [clean("CHANGED  %s %s %s %s: %s" % (utc(c["at"])[5:19], c["host"], c["kind"], c["where"], c["words"]), 80) for c in causes]
+            summary += [marked("CHANGED", "%s %s %s %s: %s" % (at_words(c["at"]), c["host"], c["kind"], c["where"], c["words"])) for c in causes]
         else:
             summary.append("CHANGED  nothing that is known, in %s before it" % duration(2 * window))
     else:
@@ -376,7 +396,7 @@ def report(errors, surroundings, metrics, now, window, since, limited=""):
     summary += messages(sources, 3)
     measured = [one for one in metrics if not one.get("error")]
     if measured:
-        summary.append("METRICS  %s (below)" % plural(sum(len(one["series"]) for one in measured), "series").replace("seriess", "series"))
+        summary.append("METRICS  %s (below)" % "%d series" % sum(len(one["series"]) for one in measured))
     notes = notes_of(errors, surroundings)
     detail = axis(sources, recent, start, now) + listing(events, sources, start) + metric_lines(metrics, 10)
     if notes:
