@@ -108,7 +108,7 @@ def containers(found, start):
 
 
 def images(engine, found, start):
-    """When the images of these containers were brought to this host or tagged (the engine's LastTagTime), and built.
+    """When the images of these containers were brought to this host or tagged: the engine's LastTagTime.
 
     Returns:
         (events, note).
@@ -127,10 +127,9 @@ def images(engine, found, start):
     for one in raw if isinstance(raw, list) else []:
         tags = ", ".join(one.get("RepoTags") or one.get("RepoDigests") or []) or "(no name)"
         digest = str(one.get("Id", "")).replace("sha256:", "")[:12]
-        for key, words in ((((one.get("Metadata") or {}).get("LastTagTime")), "pulled or tagged on this host"), (one.get("Created"), "built")):
-            at = parse_utc(key)
-            if at is not None and at >= start:
-                events.append(event(at, "image", tags, "%s: %s" % (words, digest)))
+        at = parse_utc((one.get("Metadata") or {}).get("LastTagTime"))
+        if at is not None and at >= start:
+            events.append(event(at, "image", tags, "pulled or tagged on this host: %s" % digest))
     return events, ""
 
 
@@ -231,6 +230,7 @@ def packages(start, root="/var/log"):
             if at is not None and len(words) >= 6 and words[2] in ("upgrade", "install", "remove", "purge"):
                 change = " -> ".join(w for w in words[4:6] if w != "<none>")
                 events.append(event(at, "package", words[3], "%s %s" % (words[2], change)))
+    events = runs(events)
     try:
         with open(os.path.join(root, "apt", "history.log"), "rb") as source:
             source.seek(max(os.fstat(source.fileno()).st_size - (1 << 18), 0))
@@ -242,14 +242,14 @@ def packages(start, root="/var/log"):
         at = tail.stamp_of(re.sub(r"\s+", " ", fields.get("Start-Date", "")), offset)
         if at is not None and at >= start and fields.get("Commandline"):
             events.append(event(at, "package", "apt", "%s%s" % (fields["Commandline"], " by " + fields["Requested-By"] if "Requested-By" in fields else "")))
-    return runs(events), "" if seen else "no package log that can be read (%s/dpkg.log)" % root
+    return events, "" if seen else "no package log that can be read (%s/dpkg.log)" % root
 
 
 def runs(events, gap=120.0):
     """Packages of one upgrade as one event: those that follow each other within C(gap) seconds, at the first one's time."""
     result, last = [], None
     for one in sorted(events, key=lambda e: e["at"]):
-        if result and one["where"] != "apt" and result[-1]["where"] != "apt" and one["at"] - last <= gap:
+        if result and one["at"] - last <= gap:
             result[-1]["names"].append("%s %s" % (one["where"], one["words"]))
         else:
             result.append(dict(one, names=["%s %s" % (one["where"], one["words"])]))

@@ -139,7 +139,7 @@ def judge_component(host, one, limits):
             say("UNKNOWN", "errors not known: %s" % one["log_error"])
     now, before = one.get("errors_now"), one.get("errors_before")
     if now is not None and (now >= limits["errors"] or (now >= 1 and before is not None and now >= limits["rise"] * before)):
-        say("ERRORS", "%s errors per minute, before: %s%s" % (number(now), number(before), ": " + one["last_error"] if one.get("last_error") else ""))
+        say("ERRORS", "%s errors per minute (before: %s)%s" % (number(now), number(before), ": " + one["last_error"] if one.get("last_error") else ""))
     return found
 
 

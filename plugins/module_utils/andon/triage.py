@@ -200,7 +200,7 @@ def listing(events, sources, start, count=18):
     """Changes and breaks as one list, oldest first: those around the first break, else the newest."""
     found = [(one["at"], one["kind"], "%s %s: %s%s" % (one["host"], one["where"], one["words"], again(one))) for one in events if one["at"] >= start]
     found += [
-        (one["change"]["at"], "%-9s %s %s: errors rise to %s/min" % ("ERRORS", one["host"], source_name(one), rate(one["change"]["after"])))
+        (one["change"]["at"], "ERRORS", "%s %s: errors rise to %s/min" % (one["host"], source_name(one), rate(one["change"]["after"])))
         for one in broke(sources)
     ]
     found.sort(key=lambda entry: entry[0])
