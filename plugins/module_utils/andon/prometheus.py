@@ -63,7 +63,7 @@ def query_range(url, query, start, end, deadline=5.0):
         if document["status"] != "success" or document["data"]["resultType"] != "matrix":
             raise ValueError(document.get("error") or "no matrix")
         return [{"labels": labels_of(one["metric"]), "values": grid(one["values"], first, step)} for one in document["data"]["result"][:SERIES]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise PrometheusError("Prometheus's answer is not understood: %s" % clean(error, 120)) from None
 
 
