@@ -4,13 +4,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import ansible.module_utils
+
+# Ansible finds module_utils for modules, not for plugins on the bastion.
+ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
+
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.andon import gathered, health
 from ansible.plugins.action import ActionBase
 
 
 class ActionModule(ActionBase):
-    """Reads the registered results of all hosts of the play; touches no host."""
+    """Reads the registered results of all hosts of the play; touches no host.
+
+    Arguments: register (the variable that observe was registered in), limits (of a healthy host, where they differ from health.LIMITS).
+    Returns andon_report; fails unless every host is healthy.
+    """
 
     _supports_check_mode = True
     _requires_connection = False

@@ -5,6 +5,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
+
+import ansible.module_utils
+
+# Ansible finds module_utils for modules, not for plugins on the bastion.
+ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.andon import gathered, health, triage

@@ -8,6 +8,12 @@ import json
 import os
 import threading
 import time
+from pathlib import Path
+
+import ansible.module_utils
+
+# Ansible finds module_utils for modules, not for plugins on the bastion.
+ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.andon import gathered, incident_id, prometheus, triage
@@ -71,7 +77,12 @@ def keep(report, now):
 
 
 class ActionModule(ActionBase):
-    """Reads the registered results of all hosts of the play; touches no host."""
+    """Reads the registered results of all hosts of the play; touches no host.
+
+    Arguments: errors and surroundings (the variables that read_errors and read_surroundings were registered in), since,
+    prometheus_url ("": none), prometheus_queries ({name, query, unit}).
+    Returns andon_report; fails when something could not be looked at, never because of what was found.
+    """
 
     _supports_check_mode = True
     _requires_connection = False

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 import yaml
-from eyes_support import FakeEngine
+
+from tests.support.eyes import FakeEngine
 
 ROOT = Path(__file__).resolve().parents[2]
 # A disk or a load of the machine that runs the tests must not decide them.

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import yaml
-from eyes_support import FakeEngine
+
+from tests.support.eyes import FakeEngine
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from eyes_support import FakeEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from andon import health, measure, tail
+from tests.support.eyes import FakeEngine
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -13,13 +13,13 @@ import time
 from pathlib import Path
 
 import pytest
-from eyes_support import FakeEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from andon import changes, health, shapes, tail, triage
 from andon.engine import Container, Engine
 from andon.state import utc
+from tests.support.eyes import FakeEngine
 
 ROOT = Path(__file__).resolve().parents[3]
 NOW = 1_795_000_000.0
