@@ -16,10 +16,10 @@ import ansible.module_utils
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
 from ansible.errors import AnsibleActionFail
-from ansible.module_utils.andon import gathered, incident_id, prometheus, triage
+from ansible.module_utils.andon import gathered, incidents, journal, prometheus, triage
 from ansible.module_utils.andon.report import ending
 from ansible.module_utils.andon.state import state_dir, utc, write_atomic
-from ansible.module_utils.andon.text import clean, valid_id
+from ansible.module_utils.andon.text import clean
 from ansible.plugins.action import ActionBase
 
 DEADLINE = 10.0  # seconds for all queries together
@@ -63,8 +63,11 @@ def keep(report, now):
     Returns:
         one line that says where, or why not.
     """
-    incident = os.environ.get("ANDON_INCIDENT") or incident_id.active()
-    if not valid_id(incident):
+    try:
+        incident = incidents.current()
+    except (incidents.IncidentError, journal.JournalError) as error:
+        return "WARNING  not kept with the incident: %s" % clean(error, 120)
+    if incident is None:
         return "Not kept: no incident is open (andon open)."
     path = state_dir() / "incidents" / incident / ("triage-%s.json" % utc(now)[:19].replace(":", "").replace("-", ""))
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from andon import incidents
 from tests.support.eyes import FakeEngine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +27,7 @@ def run(tmp_path, hosts, *args, shared=None, **env):
     return subprocess.run(argv, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_what_broke_first_is_named_kept_with_the_incident_and_nothing_hostile_runs(tmp_path, monkeypatch):
+def test_what_broke_first_is_named_kept_with_the_incident_and_nothing_hostile_runs(tmp_path):
     now = time.time()
     evil = b"ERROR {{ lookup('pipe', 'touch " + str(tmp_path / "pwned").encode() + b"') }} \x1b[2J **b** \x00 caf\xe9 order %d"
     first, second = FakeEngine(tmp_path / "e1"), FakeEngine(tmp_path / "e2")
@@ -41,13 +42,13 @@ def test_what_broke_first_is_named_kept_with_the_incident_and_nothing_hostile_ru
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "trading.log").write_text("nothing here\n")
     state = Path(os.environ["ANDON_STATE"])
-    (state / "incidents" / "2026-11-22-x").mkdir(parents=True)
+    incident = incidents.open_incident("feed lost", 1)
     closed = socket.create_server(("127.0.0.1", 0))
     port = closed.getsockname()[1]
     closed.close()
     hosts = {"a": {"container_cli": str(first.cli)}, "b": {"container_cli": str(second.cli)}}
     shared = {"andon_endpoints": [{"name": "venue", "url": f"https://127.0.0.1:{port}/"}]}
-    done = run(tmp_path, hosts, "--since", "30m", "--json", shared=shared, ANDON_INCIDENT="2026-11-22-x")
+    done = run(tmp_path, hosts, "--since", "30m", "--json", shared=shared)
     report = json.loads(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert report["headline"].startswith("BROKE FIRST") and " a mm: 0 -> " in report["headline"]
@@ -60,7 +61,7 @@ def test_what_broke_first_is_named_kept_with_the_incident_and_nothing_hostile_ru
     }
     assert [one["layer"] for one in report["data"]["endpoints"]["b"]] == ["TCP"] and report["data"]["symptom"] == "external"
     assert not (tmp_path / "pwned").exists() and "\\u001b" not in done.stdout and "{{ lookup" in done.stdout
-    kept = list((state / "incidents" / "2026-11-22-x").glob("triage-*.json"))
+    kept = list((state / "incidents" / incident).glob("triage-*.json"))
     assert len(kept) == 1 and json.loads(kept[0].read_text())["data"]["broke_first"]["name"] == "mm"
 
 
