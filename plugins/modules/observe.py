@@ -199,7 +199,7 @@ def observe(params):
         shapes.PatternError: a pattern is no regular expression.
     """
     begin, end = time.time(), time.monotonic() + params["deadline"]
-    is_error = shapes.matcher(params["error_patterns"])
+    is_error = shapes.Matcher(params["error_patterns"])
     engine = Engine(params["container_cli"], deadline=6.0)
     result = {"begin": begin, "selectors": params["selectors"], "components": [], "latches": [], "latch_error": ""}
     latches = []

@@ -46,13 +46,13 @@ options:
     elements: str
     default: []
   keep:
-    description: Bytes of one log that are looked at, at most.
+    description: Bytes of one container's log that are read, at most. Of a file an eighth, which is held in memory.
     type: int
-    default: 16777216
+    default: 134217728
   log_deadline:
     description: Seconds for one log.
     type: float
-    default: 6.0
+    default: 8.0
   deadline:
     description: Seconds for everything. Logs that were not read by then are said to be unknown.
     type: float
@@ -110,7 +110,7 @@ def container_source(container, params, start, end, stop):
     if left < 0.2:
         found = tail.Tail(error="there was no time left to read its log")
     else:
-        found = tail.container_since(params["container_cli"], container.id, start, left, params["keep"])
+        found = tail.container_since(params["container_cli"], container.id, start, left, params["keep"], params["is_error"], end)
     names = {"kind": "container", "name": container.name, "component": clean(container.component, 40), "strategy": clean(container.strategy, 64)}
     return dict(names, **tallied(found, params["is_error"], start, end))
 
@@ -123,7 +123,7 @@ def file_source(path, params, start, end, stop):
             found = tail.Tail(error="there was no time left to read it")
         else:
             offset = time.localtime(end).tm_gmtoff
-            found = tail.rotated_since(path, start, params["keep"], left, offset)
+            found = tail.rotated_since(path, start, params["keep"] // 8, left, offset)
     except OSError as error:
         found = tail.Tail(error="it cannot be read: %s" % error.strerror)
     return dict({"kind": "file", "name": clean(path, 200), "component": "", "strategy": ""}, **tallied(found, params["is_error"], start, end))
@@ -138,7 +138,7 @@ def tallied(found, is_error, start, end):
     covered = start if found.complete else (found.first if found.first is not None else end)
     result = tally.result(covered)
     result.update(
-        lines=len(found.lines),
+        lines=found.count,
         bytes=found.bytes,
         gap=None if found.complete or found.error or found.note else covered,
         error=clean(found.error, 200),
@@ -170,7 +170,7 @@ def read_errors(params):
         shapes.PatternError: a pattern is no regular expression.
     """
     begin, stop = time.time(), time.monotonic() + params["deadline"]
-    params = dict(params, is_error=shapes.matcher(params["error_patterns"]))
+    params = dict(params, is_error=shapes.Matcher(params["error_patterns"]))
     start, end = begin - 2 * params["window"], begin
     containers, engine_error = [], ""
     try:
@@ -204,8 +204,8 @@ def main():
             "window": {"type": "float", "default": 1800},
             "log_files": {"type": "list", "elements": "str", "default": ["/var/log/trading/*.log"]},
             "error_patterns": {"type": "list", "elements": "str", "default": []},
-            "keep": {"type": "int", "default": 16777216},
-            "log_deadline": {"type": "float", "default": 6.0},
+            "keep": {"type": "int", "default": 134217728},
+            "log_deadline": {"type": "float", "default": 8.0},
             "deadline": {"type": "float", "default": 40.0},
         },
         supports_check_mode=True,

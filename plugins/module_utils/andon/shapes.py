@@ -27,6 +27,7 @@ _HEX = re.compile(r"\b(?:0x[0-9a-fA-F]+|(?=[0-9a-fA-F]*\d)(?=[0-9a-fA-F]*[a-fA-F
 _QUOTED = re.compile(r"\"[^\"\s]{0,200}\d[^\"\s]{0,200}\"|'[^'\s]{0,200}\d[^'\s]{0,200}'")
 # ord-8812, clientOrderId=A1b2, 7f3a, 35ms: a word with a letter and a digit in it; then plain numbers.
 _MIXED = re.compile(r"\b(?=[A-Za-z0-9_-]*[0-9])(?=[A-Za-z0-9_-]*[A-Za-z])[A-Za-z0-9][A-Za-z0-9_-]*")
+_VALUE = re.compile(r"=(?:<n>|<hex>|<uuid>)")
 _CRITICAL = re.compile(r"\b(?:CRITICAL|FATAL|critical|crit|fatal)\b")
 _DIGITS = re.compile(r"[0-9]+")
 _NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)*")
@@ -36,8 +37,8 @@ class PatternError(ValueError):
     """A pattern of the inventory is no regular expression. C(str()) is one line for a person."""
 
 
-def matcher(patterns=()):
-    """A function that says whether a line is an error.
+class Matcher:
+    """Says whether a line is an error.
 
     Args:
         patterns: regular expressions; none: C(PATTERNS).
@@ -45,13 +46,25 @@ def matcher(patterns=()):
     Raises:
         PatternError: one of them is no regular expression.
     """
-    compiled = []
-    for pattern in patterns or PATTERNS:
-        try:
-            compiled.append(re.compile(pattern))
-        except (re.error, TypeError, OverflowError, RecursionError) as error:
-            raise PatternError("the error pattern %s is no regular expression: %s" % (clean(pattern, 60), error)) from None
-    return lambda line: any(one.search(line) for one in compiled)
+
+    def __init__(self, patterns=()):
+        self.own = not patterns
+        self.compiled = []
+        for pattern in patterns or PATTERNS:
+            try:
+                self.compiled.append(re.compile(pattern))
+            except (re.error, TypeError, OverflowError, RecursionError) as error:
+                raise PatternError("the error pattern %s is no regular expression: %s" % (clean(pattern, 60), error)) from None
+
+    def __call__(self, line):
+        return any(one.search(line) for one in self.compiled)
+
+    def maybe(self, raw):
+        """False only when no line of these bytes can be an error: every one of C(PATTERNS) needs one of three words."""
+        if not self.own:
+            return True
+        small = raw.lower()
+        return b"err" in small or b"crit" in small or b"fatal" in small
 
 
 def shape(line, limit=160):
@@ -66,6 +79,8 @@ def shape(line, limit=160):
     words = _QUOTED.sub("<id>", words)
     words = _MIXED.sub("<id>", words)
     words = _NUMBER.sub("<n>", words)
+    # 9f86d081 and 12345678 may be the same field.
+    words = _VALUE.sub("=<id>", words)
     while words.startswith(("<time> ", "[<time>] ")):
         words = words.partition(" ")[2]
     return words if len(words) <= limit else words[: limit - 1] + "…"

@@ -27,27 +27,22 @@ class Tail:
     """What was read.
 
     Attributes:
-        lines: (Unix time in seconds or None, text without the engine's stamp), oldest first.
-        complete: True when the log's first line is among them, so that silence before it is known.
-        error: why it could not be read, or "" (what was read before that is in C(lines)).
+        lines: (Unix time in seconds or None, text without the engine's stamp), oldest first: those that were wanted.
+        first: time of the oldest line that was read and has one, or None.
+        complete: True when the log's first line was read, so that silence before it is known.
+        error: why it could not be read, or "".
         note: why there can be nothing to read (a log driver that keeps nothing), or "".
-        bytes: how many bytes were read.
+        bytes, count: how many bytes and lines were read.
     """
 
-    def __init__(self, lines=(), complete=False, error="", note="", count=0):
+    def __init__(self, lines=(), complete=False, error="", note="", size=0, count=None, first=None):
         self.lines = list(lines)
         self.complete = complete
         self.error = error
         self.note = note
-        self.bytes = count
-
-    @property
-    def first(self):
-        """Time of the oldest line that has one, or None."""
-        for stamp, _ in self.lines:
-            if stamp is not None:
-                return stamp
-        return None
+        self.bytes = size
+        self.count = len(self.lines) if count is None else count
+        self.first = next((at for at, _ in self.lines if at is not None), None) if first is None else first
 
 
 def text_of(raw):
@@ -58,16 +53,16 @@ def text_of(raw):
         return raw.decode("latin-1")
 
 
-def run_bounded(argv, deadline, keep):
-    """Runs a program, keeping the last C(keep) bytes of what it writes (both streams).
+def run_bounded(argv, deadline, sink):
+    """Runs a program and hands on what it writes (both streams), in blocks of whole lines, as it comes.
 
     Args:
         argv: the program.
         deadline: seconds; its whole process group is killed then.
-        keep: bytes held in memory.
+        sink: called with bytes; the last block may end without a line end. A line of more than 1 MiB comes in pieces.
 
     Returns:
-        (bytes, how many it wrote in all, exit code or None when the deadline passed).
+        (how many bytes it wrote, exit code or None when the deadline passed).
 
     Raises:
         OSError: the program cannot be started.
@@ -80,7 +75,7 @@ def run_bounded(argv, deadline, keep):
         start_new_session=True,
         env=dict(os.environ, LC_ALL="C"),
     )
-    end, held, total, code = time.monotonic() + deadline, bytearray(), 0, None
+    end, carry, total, code = time.monotonic() + deadline, b"", 0, None
     try:
         handle = process.stdout.fileno()
         while True:
@@ -95,18 +90,67 @@ def run_bounded(argv, deadline, keep):
                     code = None
                 break
             total += len(piece)
-            held += piece
-            if len(held) > 2 * keep:
-                del held[:-keep]
+            whole, found, rest = (carry + piece).rpartition(b"\n")
+            if found:
+                sink(whole + found)
+            carry = rest
+            if len(carry) > 1 << 20:
+                sink(carry)
+                carry = b""
+        if carry:
+            sink(carry)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         process.stdout.close()
-    return bytes(held[-keep:]), total, code
+    return total, code
 
 
-def container(cli, container_id, lines, deadline, keep=16 << 20):
+class _Collector:
+    """Takes the wanted lines out of an engine's log as it streams by, and forgets the others.
+
+    Args:
+        wanted: a shapes.Matcher, or None: all lines.
+        keep: bytes of lines held at most; the newest stay.
+    """
+
+    def __init__(self, wanted, keep):
+        self.wanted, self.keep = wanted, keep
+        self.lines, self.held, self.count, self.first, self.last, self.trimmed = [], 0, 0, None, b"", False
+        self.seconds = {}
+
+    def take(self, block):
+        self.count += block.count(b"\n") + (not block.endswith(b"\n"))
+        self.last = block[-400:]
+        if self.first is None:
+            self.first = next((at for at in (self._split(line)[0] for line in block.split(b"\n", 50)[:50]) if at is not None), None)
+        # Most of a log is no error. Asking a block of 256 KiB first costs a hundredth of asking each of its lines.
+        if self.wanted is not None and not self.wanted.maybe(block):
+            return
+        for line in (block[:-1] if block.endswith(b"\n") else block).split(b"\n"):
+            if self.wanted is not None and not self.wanted.maybe(line):
+                continue
+            at, rest = self._split(line)
+            text = text_of(rest[:LINE])
+            if self.wanted is None or self.wanted(text):
+                self.lines.append((at, text))
+                self.held += len(text) + 64
+        if self.held > 2 * self.keep:
+            cut = 0
+            while self.held > self.keep:
+                self.held -= len(self.lines[cut][1]) + 64
+                cut += 1
+            del self.lines[:cut]
+            self.trimmed = True
+
+    def _split(self, line):
+        stamp, _, rest = line.partition(b" ")
+        at = _engine_time(stamp, self.seconds)
+        return at, (rest if at is not None else line)
+
+
+def container(cli, container_id, lines, deadline, keep=16 << 20, wanted=None):
     """The last C(lines) lines of a container's log.
 
     Args:
@@ -114,35 +158,31 @@ def container(cli, container_id, lines, deadline, keep=16 << 20):
         container_id: id or name.
         lines: how many.
         deadline: seconds.
-        keep: bytes held at most; the newest ones are kept.
+        keep: bytes of lines held at most; the newest are kept.
+        wanted: a shapes.Matcher: only lines that it finds are returned. None: all.
 
     Returns:
         Tail.
     """
+    got = _Collector(wanted, keep)
     argv = [cli, "logs", "--timestamps", "--tail", str(lines), container_id]
     try:
-        raw, total, code = run_bounded(argv, deadline, keep)
+        total, code = run_bounded(argv, deadline, got.take)
     except OSError as error:
         return Tail(error="%s cannot be run: %s" % (cli, error.strerror))
     if code is None:
         # The engine writes the oldest line first: what came in time is no measure of now.
-        return Tail(error="the log gave no answer within %.1f s" % deadline, count=total)
-    whole = raw.split(b"\n")
-    if whole and not whole[-1]:
-        whole.pop()
-    if total > len(raw) and whole:
-        whole.pop(0)  # half a line
+        return Tail(error="the log gave no answer within %.1f s" % deadline, size=total)
     if code:
-        words = text_of(whole[-1])[:300] if whole else "exit code %d" % code
+        words = text_of(got.last).strip().splitlines()
+        words = words[-1] if words else "exit code %d" % code
         if "does not support reading" in words:
-            return Tail(complete=False, note="its log driver keeps nothing that can be read")
-        return Tail(error=words, count=total)
-    found, seconds = [], {}
-    for line in whole:
-        stamp, _, rest = line.partition(b" ")
-        at = _engine_time(stamp, seconds)
-        found.append((at, text_of((rest if at is not None else line)[:LINE])))
-    return Tail(found, complete=len(whole) < lines and total == len(raw), count=total)
+            return Tail(note="its log driver keeps nothing that can be read")
+        return Tail(error=words, size=total)
+    first = got.first
+    if got.trimmed:
+        first = next((at for at, _ in got.lines if at is not None), first)
+    return Tail(got.lines, got.count < lines and not got.trimmed, size=total, count=got.count, first=first)
 
 
 def _engine_time(stamp, seconds):
@@ -158,37 +198,44 @@ def _engine_time(stamp, seconds):
     return None if base is None else base + float(b"0." + stamp[20:-1])
 
 
-def container_since(cli, container_id, since, deadline, keep=16 << 20, lines=2000):
-    """A container's log back to a time, by asking for four times as many lines until they reach it.
+def container_since(cli, container_id, since, deadline, keep=128 << 20, wanted=None, now=None, lines=2000):
+    """A container's log back to a time, by asking for as many lines as it seems to take.
+
+    The first answer says how many lines came per second; the next ones how fast the engine reads. What would not end in time,
+    or be more than C(keep), is not asked for: then the newest part is returned, and C(first) says from when.
 
     Args:
         cli: the container CLI.
         container_id: id or name.
         since: Unix time in seconds on the host's clock.
         deadline: seconds for all the reading.
-        keep: bytes held at most; when the log since then is longer, the newest are kept and C(first) says from when.
+        keep: bytes that are asked for at most.
+        wanted: a shapes.Matcher: only lines that it finds are returned. None: all.
+        now: Unix time on the host's clock.
         lines: how many the first time.
 
     Returns:
         Tail: lines older than C(since) are left out.
     """
-    end, best, took = time.monotonic() + deadline, None, 0.0
+    end, best, now = time.monotonic() + deadline, None, time.time() if now is None else now
     while True:
         left = end - time.monotonic()
-        # Four times the lines take four times as long: what cannot end in time is not begun.
-        if best is not None and left < max(0.3, 4 * took):
-            break
         begun = time.monotonic()
-        tail = container(cli, container_id, lines, left, keep)
-        if tail.error:
-            if best is None:
-                return tail
+        tail = container(cli, container_id, lines, left, 16 << 20, wanted)
+        took = time.monotonic() - begun
+        if tail.error and best is not None:
             break
-        best, took = tail, time.monotonic() - begun
-        enough = tail.complete or tail.note or tail.bytes > keep
-        if enough or (tail.first is not None and tail.first <= since):
+        best = tail
+        if tail.error or tail.note or tail.complete or tail.count == 0 or (tail.first is not None and tail.first <= since):
             break
-        lines *= 4
+        share = (now - since) / max(now - tail.first, 0.001) if tail.first is not None else 4.0
+        needed = int(lines * min(max(share * 1.3, 2.0), 1e6))
+        # Twenty times the last at most: the first answer's speed is mostly the cost of asking at all.
+        affordable = int(0.6 * (end - time.monotonic()) * tail.count / took)
+        target = min(needed, int(keep * tail.count / max(tail.bytes, 1)), max(affordable, 10000), 20 * lines)
+        if target < 1.5 * lines or end - time.monotonic() < 0.3:
+            break
+        lines = target
     if best.first is not None and best.first <= since:
         best.complete = True  # complete for what was asked
     best.lines = [(at, line) for at, line in best.lines if at is None or at >= since]
@@ -206,7 +253,7 @@ def rotated_since(path, since, keep=16 << 20, deadline=5.0, local_offset=0.0):
         older = file_since(path + ".1", since, max(keep - tail.bytes, 1), deadline, local_offset)
     except OSError:
         return tail
-    return Tail(older.lines + tail.lines, older.complete, older.error, "", older.bytes + tail.bytes)
+    return Tail(older.lines + tail.lines, older.complete, older.error, "", older.bytes + tail.bytes, older.count + tail.count)
 
 
 def file_since(path, since, keep=16 << 20, deadline=5.0, local_offset=0.0):
@@ -266,7 +313,7 @@ def file_since(path, since, keep=16 << 20, deadline=5.0, local_offset=0.0):
             reached = True
             continue
         found.append((last, words))
-    return Tail(found, complete=reached, error=error, count=count)
+    return Tail(found, complete=reached, error=error, size=count)
 
 
 def stamp_of(line, local_offset=0.0):

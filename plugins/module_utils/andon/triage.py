@@ -16,6 +16,8 @@ LETTERS = {"commit": "c", "image": "i", "container": "n", "start": "s", "end": "
 LEGEND = "c commit, i image, n new container, s start, e end, f config file, p package, l login, o out of memory"
 # What may have caused a break; a start or an end is often its consequence, and a login is nobody's fault by itself.
 CAUSES = ("commit", "image", "container", "config", "package", "oom")
+# What came with a deploy, so that a rollback may be the answer.
+DEPLOYED = ("commit", "image", "container", "config")
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)")
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
@@ -259,8 +261,12 @@ def short(value):
     return "%.4g" % value if abs(value) < 1e6 else "%.3g" % value
 
 
-def unknown(errors, surroundings, metrics):
-    """What was not seen: each is a reason for an exit code other than 0."""
+def unknown(errors, surroundings, metrics, asked):
+    """What was not seen: each is a reason for an exit code other than 0.
+
+    Args:
+        asked: when the window starts, Unix time on the bastion; a log that was not read back to it was not looked at as asked.
+    """
     lines = []
     for host in errors:
         for seen, what in ((errors[host], ""), (surroundings.get(host, "nothing was heard of it"), "its changes: ")):
@@ -273,8 +279,11 @@ def unknown(errors, surroundings, metrics):
         if seen["engine_error"]:
             lines.append("%s: containers' logs: %s" % (host, seen["engine_error"]))
         for one in seen["sources"]:
+            gap = _moved(one["gap"], shift_of(seen.get("clock")))
             if one["error"]:
                 lines.append("%s %s: %s" % (host, one["name"], one["error"]))
+            elif gap is not None and gap > asked:
+                lines.append("%s %s: read only from %s on, there was too much to read" % (host, source_name(one), at_words(gap)))
     lines += ["metric %s: %s" % (one["name"], one["error"]) for one in metrics if one.get("error")]
     return [marked("UNKNOWN", line) for line in lines]
 
@@ -309,7 +318,7 @@ def symptom(first, causes, failed, events):
         return "memory"
     if failed:
         return "external"
-    if first and causes:
+    if first and any(one["kind"] in DEPLOYED for one in causes):
         return "change"
     return "errors" if first else "nothing"
 
@@ -350,7 +359,7 @@ def report(errors, surroundings, metrics, now, window, since, limited=""):
     causes = suspects(events, first["change"]["at"], window) if first else []
     recent = [one for one in events if one["at"] >= start]
     external_line, failures, failed = external(surroundings)
-    missing = unknown(errors, surroundings, metrics)
+    missing = unknown(errors, surroundings, metrics, now - window)
     total = sum(one["count"] for one in sources)
     kind = symptom(first, causes, failed, recent)
     looked = len([1 for seen in errors.values() if not isinstance(seen, str)])

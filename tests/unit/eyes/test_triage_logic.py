@@ -84,6 +84,7 @@ def test_a_bad_since_is_an_error_in_words(text, words):
         ("ERROR block 9f86d081884c7d65 bad", "ERROR block 60303ae22b998861 bad"),
         ('ERROR unknown order "a1-b2"', 'ERROR unknown order "zz9"'),
         ("ERROR clOrdID=MM-8812-x1 late by -3.5 ms", "ERROR clOrdID=MM-1-y22 late by 12,000.25 ms"),
+        ("ERROR x id=12345678", "ERROR x id=9f86d081"),
         ("ERROR late 35ms conn 7f3a", "ERROR late 7ms conn a0b"),
         ("[10:00:01] ERROR x", "[23:59:59] ERROR x"),
     ],
@@ -103,22 +104,22 @@ def test_any_bytes_become_an_inert_shape_and_are_judged_without_an_error(raw):
     line = tail.text_of(raw)
     found = shapes.shape(line)
     assert found.isprintable() and len(found) <= 160 and "\n" not in found
-    shapes.matcher()(line)
+    shapes.Matcher()(line)
     tail.stamp_of(line)
 
 
 @pytest.mark.parametrize("line", ["a ERROR b", "CRITICAL", '{"level": "error", "x": 1}', "{'levelname':'CRITICAL'}", "level=fatal msg=x", 'lvl="error"'])
 def test_the_levels_of_common_loggers_are_errors(line):
-    assert shapes.matcher()(line)
+    assert shapes.Matcher()(line)
 
 
 @pytest.mark.parametrize("line", ["INFO no errors", "error-free", "TERRORS", '{"level":"info","msg":"error"}', "ERRORS=0", "level=info"])
 def test_what_only_looks_like_an_error_is_none(line):
-    assert not shapes.matcher()(line)
+    assert not shapes.Matcher()(line)
 
 
 def test_patterns_are_configurable_and_a_hostile_number_of_shapes_is_bounded():
-    assert shapes.matcher([r"PANIC\d"])("x PANIC7") and not shapes.matcher([r"PANIC\d"])("ERROR")
+    assert shapes.Matcher([r"PANIC\d"])("x PANIC7") and not shapes.Matcher([r"PANIC\d"])("ERROR")
     tally = shapes.Tally(0, 100, 10)
     for n in range(3000):
         tally.add(50.0, "ERROR " + "".join(chr(97 + int(d)) for d in str(n)))
@@ -178,11 +179,14 @@ def test_the_part_that_the_log_does_not_cover_is_no_silence():
 def test_a_container_log_is_read_with_growing_tails_never_with_since_and_bounded(tmp_path):
     engine = FakeEngine(tmp_path / "e")
     one = engine.add("x", [(NOW - 30000 + n, b"ERROR %d" % n) for n in range(30000)])
-    found = tail.container_since(str(engine.cli), one["Id"], NOW - 20000, 20.0, lines=1000)
+    found = tail.container_since(str(engine.cli), one["Id"], NOW - 20000, 60.0, lines=1000, now=NOW)
     assert found.complete and len(found.lines) == 20000 and found.lines[0][0] == pytest.approx(NOW - 20000, abs=0.01)
-    assert [call.split()[3] for call in engine.calls()] == ["1000", "4000", "16000", "64000"]
-    few = tail.container_since(str(engine.cli), one["Id"], NOW - 20000, 20.0, keep=50_000, lines=1000)
-    assert not few.complete and few.lines[-1][1] == "ERROR 29999" and few.first > NOW - 2000
+    asked = [int(call.split()[3]) for call in engine.calls()]
+    assert asked[0] == 1000 and asked == sorted(asked) and 20000 <= asked[-1] <= 60000
+    few = tail.container_since(str(engine.cli), one["Id"], NOW - 20000, 60.0, keep=100_000, lines=1000, now=NOW)
+    assert not few.complete and few.lines[-1][1] == "ERROR 29999" and few.bytes <= 120_000 and few.first > NOW - 4000
+    hasty = tail.container_since(str(engine.cli), one["Id"], NOW - 20000, 0.9, lines=1000, now=NOW)
+    assert hasty.error or hasty.lines[-1][1] == "ERROR 29999", "a deadline never costs the newest part"
     assert "--since" not in "".join(engine.calls())
     gone = tail.container_since(str(tmp_path / "nothing"), "x", 0, 1.0)
     assert "cannot be run" in gone.error
@@ -395,6 +399,8 @@ def test_the_change_before_the_break_is_named_and_the_commands_say_what_they_wil
     assert all("will NOT" in one for one in result["next"])
     hostile = report({"a": errors(source("mm; rm -rf /", bad))})
     assert "rm -rf" not in "".join(hostile["next"])
+    packages = report({"a": errors(source("mm", bad))}, {"a": around(changes.event(NOW - 700, "package", "libssl", "upgrade"))})
+    assert packages["data"]["causes"] and "rollback" not in "".join(packages["next"])
     kill = report({"a": errors(source("mm", bad))}, {"a": around(changes.event(NOW - 700, "oom", "mm", "killed"))})
     assert kill["next"][0].startswith("andon leaks")
     endpoint = {"name": "venue", "where": "https://v", "ok": False, "layer": "TLS", "words": "expired", "seconds": {}}
@@ -418,8 +424,10 @@ def test_nothing_found_is_said_and_unknown_is_never_nothing():
     assert not triage.report({}, {}, [], NOW, WINDOW, "30m")["ok"]
     broken = report({"a": errors(source("mm"))}, metrics=[{"name": "up", "query": "up", "unit": "", "error": "Prometheus does not answer", "series": []}])
     assert not broken["ok"]
-    late = report({"a": errors(source("mm", gap=NOW - 60, bytes=1 << 24))})
-    assert late["ok"] and "looked at only from" in "\n".join(late["detail"])
+    older = report({"a": errors(source("mm", gap=NOW - WINDOW - 60, bytes=1 << 24))})
+    assert older["ok"] and "looked at only from" in "\n".join(older["detail"])
+    late = report({"a": errors(source("mm", stream(3, 3, NOW), gap=NOW - 60, bytes=1 << 24))})
+    assert not late["ok"] and late["headline"].startswith("UNKNOWN") and "read only from" in "".join(late["summary"])
 
 
 def test_the_page_is_bounded_and_inert_whatever_is_in_it():
