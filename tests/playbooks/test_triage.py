@@ -76,7 +76,7 @@ def test_unknown_is_not_nothing_found_and_the_page_is_readable(tmp_path):
     done = run(tmp_path, hosts, shared={"andon_prometheus_url": "http://127.0.0.1:1"})
     assert done.returncode == 2, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert any(line.startswith("UNKNOWN: nothing found on 2/3 hosts") for line in lines)
+    assert any(line.startswith("UNKNOWN: no rise seen on 2/3 hosts") for line in lines)
     for words in ("UNKNOWN  gone: unreachable", "UNKNOWN  hung: containers' logs:", "UNKNOWN  metric targets down: Prometheus does not answer"):
         assert any(line.startswith(words) for line in lines), done.stdout
     assert "Traceback" not in done.stdout + done.stderr

@@ -376,7 +376,7 @@ def report(errors, surroundings, metrics, now, window, since, limited=""):
     elif failed:
         head = "NOT REACHABLE: %s (%s) from %s; no error rate rose" % (failed[0]["name"], failed[0]["layer"], failed[0]["host"])
     elif missing:
-        head = "UNKNOWN: nothing found on %s, and not everything could be looked at" % where
+        head = "UNKNOWN: no rise seen on %s, and not everything could be looked at" % where
     elif total:
         head = "Nothing rose: %s, at a steady rate, on %s" % (plural(total, "error line"), where)
     else:
