@@ -58,6 +58,10 @@ options:
     description: Seconds for one log.
     type: float
     default: 4.0
+  engine_deadline:
+    description: Seconds for the engine's first answer; after that it is said to hang.
+    type: float
+    default: 5.0
   deadline:
     description: Seconds for everything. Logs that were not read by then are said to be unknown.
     type: float
@@ -127,10 +131,10 @@ from ansible.module_utils.andon.text import clean
 from ansible.module_utils.basic import AnsibleModule
 
 
-def look_at_engine(engine):
+def look_at_engine(engine, deadline):
     """{ok, version, root, error, hung} from one call; an engine that hangs is an answer, not a failure."""
     try:
-        info = json.loads(engine.must("info", "--format", "{{json .}}", deadline=5.0))
+        info = json.loads(engine.must("info", "--format", "{{json .}}", deadline=deadline))
         if not isinstance(info, dict):
             raise ValueError
     except EngineHung as error:
@@ -208,7 +212,7 @@ def observe(params):
         result["latches"] = [{"scope": clean(one.scope, 80), "words": clean(one.words(), 200)} for one in latches]
     except latch.LatchError as error:
         result["latch_error"] = clean(error)
-    result["engine"] = look_at_engine(engine)
+    result["engine"] = look_at_engine(engine, params["engine_deadline"])
     if result["engine"]["ok"]:
         try:
             containers = measure.components(engine, params["selectors"], params["components"])
@@ -237,6 +241,7 @@ def main():
             "before": {"type": "int", "default": 1800},
             "log_lines": {"type": "int", "default": 2000},
             "log_deadline": {"type": "float", "default": 4.0},
+            "engine_deadline": {"type": "float", "default": 5.0},
             "deadline": {"type": "float", "default": 15.0},
             "limits": {"type": "dict", "default": {}},
         },

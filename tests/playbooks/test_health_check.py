@@ -59,7 +59,7 @@ def test_the_sick_are_judged_whatever_flag_is_given_and_nothing_hostile_gets_thr
         "gone": {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1},
         "good": {"container_cli": str(good.cli)},
         "bad": {"container_cli": str(bad.cli)},
-        "hung": {"container_cli": str(hung.cli)},
+        "hung": {"container_cli": str(hung.cli), "eyes_engine_deadline": 1.5},
         "ahead": {"container_cli": str(good.cli), "ansible_python_interpreter": str(skewed)},
         "nopython": {"container_cli": str(good.cli), "ansible_python_interpreter": "/nonexistent/python"},
     }

@@ -209,7 +209,7 @@ def observe_module():
 
 def params(engine, state, **more):
     base = {"container_cli": str(engine.cli), "host_state": str(state), "selectors": ["label=andon.component"], "components": [], "disks": ["/"]}
-    return base | {"error_patterns": [], "window": 300, "before": 1800, "log_lines": 2000, "log_deadline": 4.0, "deadline": 15.0} | more
+    return base | {"error_patterns": [], "window": 300, "before": 1800, "log_lines": 2000, "log_deadline": 4.0, "deadline": 15.0, "engine_deadline": 5.0} | more
 
 
 def test_observe_reads_hostile_logs_bounded_and_names_what_it_could_not_read(tmp_path):
@@ -225,7 +225,7 @@ def test_observe_reads_hostile_logs_bounded_and_names_what_it_could_not_read(tmp
     engine.add("named", labels={"andon.component": ""})
     del engine.world["containers"][-1]["Config"]["Labels"]["andon.component"]
     engine.save()
-    seen = observe_module().observe(params(engine, tmp_path, log_deadline=0.6, components=[{"name": "named", "component": "risk"}]))
+    seen = observe_module().observe(params(engine, tmp_path, log_deadline=1.5, components=[{"name": "named", "component": "risk"}]))
     found = {one["name"]: one for one in seen["components"]}
     assert set(found) == {"noisy", "quiet", "none", "broken", "slow", "db", "named"}
     assert found["noisy"]["errors_now"] > 100 and found["noisy"]["errors_before"] == pytest.approx(1 / 30, rel=0.1)
@@ -251,6 +251,8 @@ def test_observe_answers_when_the_engine_hangs_or_is_down_and_reads_the_latch(tm
     stopped = FakeEngine(tmp_path / "s")
     stopped.add("mm", status="exited", exit_code=137)
     assert "cannot be read" in module.observe(params(stopped, tmp_path))["latch_error"]
+    hung = module.observe(params(FakeEngine(tmp_path / "h", hangs="info"), tmp_path, engine_deadline=0.3))
+    assert hung["engine"]["hung"] and "no answer" in hung["engine"]["error"] and hung["load"]["cpus"]
     with pytest.raises(module.shapes.PatternError, match="no regular expression"):
         module.observe(params(stopped, tmp_path, error_patterns=["(["]))
 

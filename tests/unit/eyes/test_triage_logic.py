@@ -242,7 +242,7 @@ def test_read_errors_counts_both_kinds_of_logs_and_says_what_it_could_not_read(t
     (logs / "unreadable.log").symlink_to("/proc/1/nonexistent")
     os.mkfifo(logs / "fifo.log")
     base = {"container_cli": str(engine.cli), "selectors": ["label=andon.component"], "components": [], "window": 1800.0, "error_patterns": []}
-    params = base | {"log_files": [str(logs / "*.log")], "keep": 1 << 24, "log_deadline": 1.0, "deadline": 20.0}
+    params = base | {"log_files": [str(logs / "*.log")], "keep": 1 << 24, "log_deadline": 2.0, "deadline": 30.0}
     seen = module_of("read_errors").read_errors(params)
     found = {one["name"].rpartition("/")[2]: one for one in seen["sources"]}
     assert set(found) == {"mm", "dead", "slow", "app.log", "unreadable.log", "fifo.log"}
