@@ -17,6 +17,7 @@ import time
 
 from . import tail
 from .engine import EngineError
+from .shapes import mask
 from .state import parse_utc
 from .text import clean
 
@@ -29,7 +30,7 @@ COMMITS = 20
 
 
 def event(at, kind, where, words):
-    return {"at": at, "kind": kind, "where": clean(where, 120), "words": clean(words, 160)}
+    return {"at": at, "kind": kind, "where": clean(where, 120), "words": mask(clean(words, 160))}
 
 
 def commits(folder, deadline=5.0):

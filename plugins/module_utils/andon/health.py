@@ -5,7 +5,7 @@ Pure: it reads nothing. Used on the bastion.
 
 from __future__ import annotations
 
-from .shapes import per_minute
+from .shapes import mask, per_minute
 from .state import parse_utc
 from .text import clean, duration, plural, size
 
@@ -448,7 +448,7 @@ def counted(tail, is_error, created, now, window, before):
     return {
         "errors_now": result["now"],
         "errors_before": result["before"],
-        "last_error": clean(last, 120) if recent else "",
+        "last_error": mask(clean(last, 120)) if recent else "",
         "log_error": clean(tail.error, 160),
         "log_note": clean(tail.note, 160),
     }

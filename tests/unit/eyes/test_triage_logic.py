@@ -118,6 +118,27 @@ def test_what_only_looks_like_an_error_is_none(line):
     assert not shapes.Matcher()(line)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ERROR login failed password=hunter-HUNTER",
+        'ERROR {"api_key": "HUNTER two", "x": 1}',
+        "ERROR api-secret: 'HUNTER'",
+        "ERROR POST https://bob:HUNTER@x.example/ failed",
+        "ERROR Authorization: Bearer HUNTER.HUNTER",
+        "ERROR sent bearer HUNTER-HUNTER",
+        "ERROR GET /v3/order?symbol=A&signature=HUNTER&x=1",
+        'ERROR token="HUNTER without an end',
+    ],
+)
+def test_a_secret_in_an_error_line_reaches_neither_the_shape_nor_the_example_nor_health(line):
+    tally = shapes.Tally(0, 100, 10)
+    tally.add(50.0, line)
+    told = health.counted(tail.Tail([(50.0, line)], complete=True), shapes.Matcher(), None, 60.0, 60, 60)
+    assert told["last_error"].startswith("ERROR") and told["errors_now"] > 0
+    assert "HUNTER" not in json.dumps([tally.result(0), told, changes.event(0, "package", "apt", line)])
+
+
 def test_patterns_are_configurable_and_a_hostile_number_of_shapes_is_bounded():
     assert shapes.Matcher([r"PANIC\d"])("x PANIC7") and not shapes.Matcher([r"PANIC\d"])("ERROR")
     tally = shapes.Tally(0, 100, 10)
