@@ -50,7 +50,7 @@ def commits(folder, deadline=5.0):
         info = os.stat(folder)
     except OSError as error:
         return [], "%s: %s" % (folder, error.strerror)
-    argv = ["git", "--no-pager", "-c", "safe.directory=%s" % os.path.realpath(folder), "-c", "log.showSignature=false", "-c", "core.fsmonitor=false"]
+    argv = ["git", "--no-pager", "-c", "safe.directory=%s" % os.path.realpath(folder), "-c", "core.fsmonitor=false"]
     argv += ["-c", "core.hooksPath=/dev/null", "-C", folder, "log", "-%d" % COMMITS, "--no-show-signature", "--no-ext-diff", "--no-color"]
     argv += ["--format=%ct%x1f%h%x1f%an%x1f%s", "-z"]
     env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8", "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}

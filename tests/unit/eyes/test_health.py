@@ -136,6 +136,10 @@ def test_the_true_offset_is_always_inside_and_a_slow_connection_is_no_wrong_cloc
         assert [f["word"] for f in found] == ["WARNING"]
 
 
+def test_the_offset_is_known_as_well_as_the_four_times_allow():
+    assert health.clock(100.0, 100.25, 100.5, 101.0) == {"low": -0.5, "high": 0.25, "offset": -0.125, "uncertainty": 0.375}
+
+
 # Skew
 
 

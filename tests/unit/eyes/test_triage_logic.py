@@ -299,8 +299,17 @@ def test_commits_are_read_and_a_hostile_repository_starts_nothing(tmp_path):
     script = tmp_path / "evil"
     script.write_text(f"#!/bin/sh\ntouch {mark}\n")
     script.chmod(0o755)
+    # A commit that claims to be signed: Git starts gpg.program for it when the repository's configuration says so.
+    signed = subprocess.run(["git", "-C", str(repo), "cat-file", "commit", "HEAD"], check=True, capture_output=True).stdout.split(b"\n\n", 1)
+    signature = b"\ngpgsig -----BEGIN PGP SIGNATURE-----\n \n iQ\n -----END PGP SIGNATURE-----\n\n"
+    argv = ["git", "-C", str(repo), "hash-object", "-t", "commit", "-w", "--stdin"]
+    made = subprocess.run(argv, input=signed[0] + signature + signed[1], check=True, capture_output=True).stdout.decode().strip()
+    git("update-ref", "HEAD", made)
     for key in ("gpg.program", "core.fsmonitor", "core.pager", "pager.log", "core.sshCommand", "diff.external", "log.showSignature", "core.hooksPath"):
         git("config", key, "true" if key == "log.showSignature" else str(script))
+    subprocess.run(["git", "-C", str(repo), "log", "-1"], capture_output=True, check=False)
+    assert mark.exists(), "the trap works: an ordinary git log springs it"
+    mark.unlink()
     events, note = changes.commits(str(repo))
     assert note == "" and len(events) == 20 and "change 24" in events[0]["words"]
     assert all(one["words"].isprintable() for one in events) and not mark.exists()
