@@ -61,7 +61,7 @@ def prometheus(tmp_path, monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
     program = shutil.which("prometheus")
-    assert program, "prometheus is not there; type: ./dev hosts (it fetches it)"
+    assert program, "prometheus is not there; type: ./dev promtool"
     exporter = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Exporter)
     threading.Thread(target=exporter.serve_forever, daemon=True).start()
     port = free_port()
