@@ -93,7 +93,8 @@ def rates(lines, now, window, before):
         covered = max(covered, lines["since"])  # a container made five minutes ago has no "before"
     border = now - window
     return {
-        "now": per_minute(lines["stamps"], border, now + 1, covered),
+        # One error in the two seconds since a container was made is one error, not thirty per minute.
+        "now": per_minute(lines["stamps"], border, now + 1, min(covered, now - 60) if lines["complete"] else covered),
         "before": per_minute(lines["stamps"], border - before, border, covered),
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from . import cgroup
 from .engine import COMPONENT, PROTECT, STRATEGY, VENUE
 
 
@@ -43,22 +44,13 @@ def disks(paths):
     return found
 
 
-def memory(path="/proc/meminfo"):
-    """{total, available, swap_total, swap_free} in bytes; {} when the kernel does not say."""
-    values = {}
+def memory(proc="/proc"):
+    """{total, available, swap_total, swap_free} in bytes and pressure; {} when the kernel does not say."""
     try:
-        with open(path, encoding="ascii", errors="replace") as source:
-            for line in source:
-                name, _, rest = line.partition(":")
-                words = rest.split()
-                if words and words[0].isdigit():
-                    values[name] = int(words[0]) * 1024
+        found = cgroup.host_memory(proc)
     except OSError:
         return {}
-    if "MemTotal" not in values:
-        return {}
-    available = values.get("MemAvailable", values.get("MemFree", 0) + values.get("Cached", 0))
-    return {"total": values["MemTotal"], "available": available, "swap_total": values.get("SwapTotal", 0), "swap_free": values.get("SwapFree", 0)}
+    return found if found["total"] else {}
 
 
 def load():
@@ -67,61 +59,24 @@ def load():
     return {"one": one, "five": five, "fifteen": fifteen, "cpus": os.cpu_count() or 1}
 
 
-def _read(path):
-    try:
-        with open(path, encoding="ascii", errors="replace") as source:
-            return source.read()
-    except OSError:
-        return ""
-
-
-def _mounts(text):
-    """(root, mount point, is version 2, controllers) of every cgroup file system in a mountinfo text."""
-    for line in text.splitlines():
-        left, _, right = line.partition(" - ")
-        fields, kind = left.split(), right.split()
-        if len(fields) > 4 and kind and kind[0] in ("cgroup", "cgroup2"):
-            yield fields[3], fields[4], kind[0] == "cgroup2", kind[-1].split(",")
-
-
 def container_memory(pid, proc="/proc"):
-    """The memory that the cgroup of a process uses, less the file cache that the kernel can drop at once.
-
-    The same number as C(docker stats): usage - inactive_file (cgroup 2) or total_inactive_file (cgroup 1).
+    """The memory that the control group of a process uses, less the file cache that the kernel can drop at once: the number that
+    C(docker stats) shows.
 
     Args:
-        pid: the container's first process, on this host.
-        proc: where the process file system is.
+        pid: the container's first process, as the engine numbers it. proc: where the process file system is.
 
     Returns:
-        bytes, or None when the cgroup cannot be found or read.
+        bytes, or None when it cannot be found or read.
     """
-    mounts = list(_mounts(_read(os.path.join(proc, "self", "mountinfo"))))
-    for line in _read(os.path.join(proc, str(pid), "cgroup")).splitlines():
-        number, controllers, path = (line.split(":", 2) + ["", ""])[:3]
-        second = number == "0" and not controllers
-        if not second and "memory" not in controllers.split(","):
-            continue
-        usage_name, key = ("memory.current", "inactive_file") if second else ("memory.usage_in_bytes", "total_inactive_file")
-        for root, point, is_second, names in mounts:
-            if is_second != second or (not second and "memory" not in names):
-                continue
-            inside = path[len(root) :] if root != "/" and path.startswith(root) else path
-            folder = os.path.join(point, inside.lstrip("/"))
-            usage = _read(os.path.join(folder, usage_name)).strip()
-            # Without this check a path of another namespace would be read as the whole host's group.
-            if not usage.isdigit() or str(pid) not in _pids(folder):
-                continue
-            for one in _read(os.path.join(folder, "memory.stat")).splitlines():
-                name, _, value = one.partition(" ")
-                if name == key and value.isdigit():
-                    return max(int(usage) - int(value), 0)
-            return int(usage)
-    return None
-
-
-def _pids(folder):
-    return _read(os.path.join(folder, "cgroup.procs")).split()
+    try:
+        group = cgroup.Memory(pid, proc)
+        # An engine on another machine or in another namespace numbers processes differently: no number rather than a wrong one.
+        if str(pid) not in cgroup.read(os.path.join(group.folder, "cgroup.procs")).split():
+            return None
+        return group.figures()["working"]
+    except (OSError, cgroup.NoAccounting):
+        return None
 
 
 def components(engine, selectors, named):

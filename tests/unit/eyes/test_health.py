@@ -171,7 +171,11 @@ def test_rates_know_what_the_log_does_not_cover():
     assert health.rates(some | {"first": now - 30}, now, 300, 1800)["before"] is None
     assert health.rates(some | {"stamps": [], "first": None, "complete": True}, now, 300, 1800) == {"now": 0.0, "before": 0.0}
     young = health.rates({"stamps": [now - 5], "first": now - 6, "complete": True, "since": now - 59}, now, 300, 1800)
-    assert young == {"now": pytest.approx(1.0), "before": None}
+    assert young == {"now": pytest.approx(60 / 61), "before": None}
+    newborn = health.rates({"stamps": [now - 1], "first": now - 1, "complete": True, "since": now - 2}, now, 300, 1800)
+    assert newborn["now"] < 1, "one error is no storm"
+    storm = health.rates({"stamps": [now - 3 + n / 100 for n in range(300)], "first": now - 3, "complete": False}, now, 300, 1800)
+    assert storm["now"] > 1000
     assert health.rates(some | {"error": "hangs"}, now, 300, 1800) == {"now": None, "before": None}
 
 
