@@ -39,6 +39,8 @@ VERSION = "0.1.0"
 COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("cord", "Pull the cord: stop every trading container on every host, with proof."),
     "status": ("cord", "What is halted, what runs, per host."),
+    "health": ("eyes", "Is every host and every component healthy? Worst first."),
+    "triage": ("eyes", "What changed, what broke first, where, and the next safe command."),
     "kill-strategy": ("cord", "Stop one strategy everywhere; nothing else."),
     "resume": ("cord", "Lift the latch and start again, in order, canary first."),
     "leaks": ("memory", "Find the container that leaks memory, and the process in it."),
