@@ -63,6 +63,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "notify": ("people", "Who is told, and whether it arrived."),
     "guide": ("guides", "Be led through a runbook, step by step."),
     "restart": ("hands", "Restart one component, or restart it with a memory limit (--memory, --undo)."),
+    "logs": ("logs", "Collect all hosts' logs and state into one redacted bundle; verify, show."),
     "use": ("setup", "Choose the inventory that every verb uses."),
     "version": ("setup", "Versions of Andon, Ansible and Python."),
     "completion": ("setup", "Print the shell's completion script."),
