@@ -239,10 +239,9 @@ class Ledger:
             out.flush()
             os.fsync(out.fileno())
 
-    def expendable(self, keep, current, good):
-        """Releases that retention may remove: not among the newest C(keep), not the current one, not the last good one."""
-        releases = self.all()
-        return [r for r in releases[max(keep, 1) :] if r.id not in (current, good)]
+    def expendable(self, keep, never):
+        """Releases that retention may remove: older than the newest C(keep) and not among the ids in C(never)."""
+        return [r for r in self.all()[max(keep, 1) :] if r.id not in never]
 
     def remove(self, release):
         """Removes a release's folder (never one outside the ledger)."""

@@ -29,10 +29,11 @@ _SECRET_NAME = re.compile(r"pass|pwd|secret|token|key|cred|auth|private|dsn|mnem
 _SECRET_VALUE = re.compile(r"://[^/\s@]*:[^/\s@]+@|-----BEGIN |\beyJ[\w-]{8,}\.")
 
 # Mounted from the system, not the release's own: never recorded, so never put back.
-SYSTEM_PATHS = tuple(
-    "/etc/localtime /etc/timezone /etc/hosts /etc/hostname /etc/resolv.conf /etc/passwd /etc/group /etc/shadow /etc/machine-id /etc/ssl "
-    "/etc/pki /etc/docker /usr /lib /bin /sbin /boot /proc /sys /dev /run /var/run /var/lib/docker /var/lib/containers".split()
-)
+SYSTEM_PATHS = (
+    "/etc/localtime", "/etc/timezone", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/passwd", "/etc/group", "/etc/shadow",
+    "/etc/machine-id", "/etc/ssl", "/etc/pki", "/etc/docker", "/usr", "/lib", "/bin", "/sbin",
+    "/boot", "/proc", "/sys", "/dev", "/run", "/var/run", "/var/lib/docker", "/var/lib/containers",
+)  # fmt: skip
 # A configuration is small; larger files are data that happens to be mounted read-only.
 FILE_LIMIT = 5 * 1024 * 1024
 FILES_LIMIT = 500
