@@ -49,8 +49,7 @@ def judge(decision, acted, not_acted, states, missing, check):
     detail += ["%-14s %s" % (clean(h, 14), clean(why, 2000)) for h, why in sorted(not_acted.items())]
     then = ["andon release list"] if ok else ["put right what is named above, then: andon release record"]
     data = {"release": ident, "good": bool(entry and entry["good"]), "known": decision["known"], "hosts": entry["hosts"] if entry else {}, "failed": not_acted}
-    result = report("record_release", ok, headline, summary, detail, data, then)
-    return result
+    return report("record_release", ok, headline, summary, detail, data, then)
 
 
 class ActionModule(ActionBase):

@@ -109,8 +109,7 @@ andon_progress:
   type: str
 """
 
-import os
-import shutil
+import socket
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -120,10 +119,10 @@ try:
     from ansible.module_utils.andon.catalogue import state_print
     from ansible.module_utils.andon.engine import Engine, EngineError
     from ansible.module_utils.andon.ledger import Ledger
-    from ansible.module_utils.andon.record import forget, record, resolve
+    from ansible.module_utils.andon.record import enough_disk, forget, record, resolve
     from ansible.module_utils.andon.releases import ReleaseError, differences, observe, shown, with_latch
     from ansible.module_utils.andon.state import parse_utc
-    from ansible.module_utils.andon.text import size, valid_id
+    from ansible.module_utils.andon.text import valid_id
 except ImportError:  # linters import modules where the project's module_utils cannot be found
     latch = Engine = EngineError = Ledger = ReleaseError = None
 
@@ -147,16 +146,6 @@ OPTIONS = {
 PROOF_AGE = 600
 
 
-def enough_disk(host_state, reserve):
-    """Fails before anything is written, rather than in the middle of it."""
-    folder = host_state
-    while not os.path.exists(folder):
-        folder = os.path.dirname(folder)
-    free = shutil.disk_usage(folder).free
-    if free < reserve:
-        raise ReleaseError("only %s are free at %s, %s are wanted. Make room, then try again" % (size(free), folder, size(reserve)))
-
-
 def run(p, check, now=time.time):
     """Does it; returns (changed, words, notes).
 
@@ -168,7 +157,7 @@ def run(p, check, now=time.time):
     engine, ledger = Engine(p["container_cli"]), Ledger(p["host_state"])
     containers = with_latch(engine.covered(p["selectors"], p["components"], p["protected"]), latch.read(p["host_state"]))
     seen = observe(engine, containers)
-    if state_print(shown(seen["services"], p["key"], seen["projects"])) != p["expected"]:
+    if state_print(shown(seen["services"], p["key"], seen["projects"], socket.gethostname())) != p["expected"]:
         raise ReleaseError("what runs has changed since it was judged. Nothing was recorded; try again when the deploy is over")
     existing = next((r for r in ledger.all() if r.id == p["release"]), None)
     changed = False

@@ -79,6 +79,7 @@ andon_progress:
 """
 
 import os
+import socket
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -89,7 +90,7 @@ try:
     from ansible.module_utils.andon.engine import Engine, EngineError
     from ansible.module_utils.andon.ledger import Ledger
     from ansible.module_utils.andon.lock import Lock
-    from ansible.module_utils.andon.releases import ReleaseError, differences, image_digests, names_of_services, observe, shown, with_latch
+    from ansible.module_utils.andon.releases import ReleaseError, differences, images, names_of_services, observe, shown, with_latch
 except ImportError:  # linters import modules where the project's module_utils cannot be found
     latch = Compose = Engine = EngineError = Ledger = Lock = ReleaseError = None
 
@@ -102,6 +103,7 @@ OPTIONS = {
     "key": {"type": "str", "required": True, "no_log": True},
     "health_wait": {"type": "int", "default": 0},
 }
+HOST = socket.gethostname()
 # Differences to one release that are worth sending to the bastion; the count is always exact.
 CHANGES_LIMIT = 200
 
@@ -128,18 +130,18 @@ def recorded(engine, ledger, seen, key):
     """Each recorded release in words that may leave the host, newest first."""
     services = seen["services"]
     releases = ledger.all()
-    now = shown(services, key, seen["projects"])
-    images = image_digests(engine, {one["image_id"] for r in releases for members in r.services.values() for one in members.values()})
+    now = shown(services, key, seen["projects"], HOST)
+    there = images(engine, {one["image_id"] for r in releases for members in r.services.values() for one in members.values()})
     out = []
     for release in releases:
-        then = shown(release.services, key, release.document.get("projects", {}))
+        then = shown(release.services, key, release.document.get("projects", {}), HOST)
         changes = differences(now, then) if not release.problem else []
         missing = sorted(
             {
                 (one["image_id"], (one["digests"] or [""])[0])
                 for members in release.services.values()
                 for one in members.values()
-                if one["image_id"] not in images
+                if one["image_id"] not in there
             }
         )
         out.append(
@@ -177,7 +179,7 @@ def look(params):
     ledger = Ledger(host_state)
     releases = recorded(engine, ledger, seen, params["key"])
     return {
-        "services": shown(seen["services"], params["key"], seen["projects"]),
+        "services": shown(seen["services"], params["key"], seen["projects"], HOST),
         "projects": seen["projects"],
         "outside": seen["outside"],
         "unhealthy": seen["unhealthy"],
@@ -186,6 +188,7 @@ def look(params):
         "current": next((r["id"] for r in releases if r["matches"]), ""),
         "last": ledger.marker(),
         "latch": [one.words() for one in halted],
+        "halted": any(one.scope == "all" for one in halted),
         "lock": Lock(host_state).holder(),
         "engine": engine.must("version", "--format", "{{.Server.Version}}").strip(),
         "compose": Compose(engine).version(),

@@ -11,7 +11,10 @@ import json
 from .engine import EngineError
 from .releases import ReleaseError
 
-MISSING = "Docker Compose does not answer on this host (`%s compose version`), so its projects cannot be resolved. Install the Compose plugin: apt-get install docker-compose"
+MISSING = (
+    "Docker Compose does not answer on this host (`%s compose version`), so its projects cannot be resolved. "
+    "Install the Compose plugin: apt-get install docker-compose"
+)
 
 
 class Compose:

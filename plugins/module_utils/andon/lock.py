@@ -97,12 +97,12 @@ class Lock:
     def _expired(self, holder):
         return parse_utc(holder["expires"]) <= self.clock()
 
-    def take(self, run_id, owner, verb, reason, ttl, bastion="", dead=(), check=False):
+    def take(self, run_id, owner, verb, reason, ttl, where="", dead=(), check=False):
         """Takes or renews the lock.
 
         Args:
             run_id: this run; the same run may take it again, which renews the expiry.
-            owner, verb, reason, bastion: words for whoever is refused.
+            owner, verb, reason: words for whoever is refused. where: the bastion's boot and process namespace.
             ttl: seconds until it expires by itself.
             dead: run ids that the bastion knows to be dead; their lock is taken over.
             check: only ask.
@@ -122,7 +122,7 @@ class Lock:
                     raise LockHeld(holder, now)
                 replaced = holder
             if not check:
-                mine = {"owner": owner, "run_id": run_id, "verb": verb, "reason": reason, "bastion": bastion, "at": utc(now), "expires": utc(now + ttl)}
+                mine = {"owner": owner, "run_id": run_id, "verb": verb, "reason": reason, "where": where, "at": utc(now), "expires": utc(now + ttl)}
                 if holder is not None and holder["run_id"] == run_id:
                     mine["at"] = holder.get("at", mine["at"])
                 write_atomic(self.path, mine, 0o600)

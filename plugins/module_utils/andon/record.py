@@ -6,10 +6,12 @@ Standard library only, Python 3.8: runs on the hosts.
 from __future__ import annotations
 
 import os
+import shutil
 
 from .compose import Compose, mismatches, pin
 from .ledger import Release
 from .releases import ReleaseError, observe
+from .text import size
 
 # A tag keeps a locally built image through `image prune`, also when its own tag has moved on.
 KEEP = "andon-release/kept"
@@ -22,6 +24,20 @@ def keep_tag(ident, image_id):
 
 def images_of(services):
     return sorted({one["image_id"] for members in services.values() for one in members.values()})
+
+
+def enough_disk(host_state, reserve):
+    """Fails before anything is written, rather than in the middle of it.
+
+    Raises:
+        ReleaseError: less than C(reserve) bytes are free.
+    """
+    folder = host_state
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    free = shutil.disk_usage(folder).free
+    if free < reserve:
+        raise ReleaseError("only %s are free at %s, %s are wanted. Make room, then try again" % (size(free), folder, size(reserve)))
 
 
 def origin(ledger, about, project):
@@ -83,13 +99,13 @@ def resolve(engine, ledger, seen, strict):
     return models, sorted(files), notes
 
 
-def record(engine, ledger, ident, containers, words, strict=True, hidden=False):
+def record(engine, ledger, ident, containers, words, strict=True, hidden=False, more_files=()):
     """Records what runs.
 
     Args:
         engine: an engine.Engine. ledger: a ledger.Ledger. ident: the new release's id.
         containers: those that the cord covers. words: dict for the document (at, operator, reason, run, hosts, allowed).
-        strict, hidden: as in C(resolve) and C(Ledger.write).
+        strict, hidden: as in C(resolve) and C(Ledger.write). more_files: paths to keep besides.
 
     Returns:
         (Release, notes).
@@ -113,7 +129,7 @@ def record(engine, ledger, ident, containers, words, strict=True, hidden=False):
     )
     for image_id in images_of(seen["services"]):
         engine.must("tag", image_id, keep_tag(ident, image_id))
-    return ledger.write(ident, document, models, files, hidden=hidden), notes
+    return ledger.write(ident, document, models, sorted(set(files) | set(more_files)), hidden=hidden), notes
 
 
 def forget(engine, ledger, release):

@@ -176,7 +176,7 @@ def trouble(container, now=None, young=5.0):
     return ""
 
 
-def facts(container, digests):
+def facts(container, known):
     """What decides which code runs with which settings, of one container."""
     config = container.raw.get("Config") or {}
     environment = {}
@@ -186,7 +186,8 @@ def facts(container, digests):
     return {
         "image": container.image,
         "image_id": container.image_id,
-        "digests": sorted(digests.get(container.image_id, ())),
+        "digests": known.get(container.image_id, {}).get("digests", []),
+        "content": known.get(container.image_id, {}).get("content", ""),
         "environment": environment,
         "labels": {k: v for k, v in container.labels.items() if not k.startswith("com.docker.compose.")},
         "command": list(config.get("Entrypoint") or []) + list(config.get("Cmd") or []),
@@ -237,7 +238,7 @@ def observe(engine, containers):
     Raises:
         ReleaseError, EngineError.
     """
-    digests = image_digests(engine, {c.image_id for c in containers})
+    known = images(engine, {c.image_id for c in containers})
     seen = {"services": {}, "projects": {}, "outside": [], "unhealthy": {}, "stopped": []}
     for container in sorted(containers, key=lambda c: c.name):
         project, service = container.labels.get(COMPOSE_PROJECT), container.labels.get(COMPOSE_SERVICE)
@@ -259,22 +260,34 @@ def observe(engine, containers):
                 "commit": git_commit(where),
             },
         )
-        mine = facts(container, digests)
+        mine = facts(container, known)
         services = seen["services"].setdefault(project, {})
         services[service] = merge(services[service], mine) if service in services else mine
     return seen
 
 
-def image_digests(engine, ids):
-    """{image id: digests that a registry knows it by}; an image that is not there is left out."""
+def images(engine, ids):
+    """{image id: {digests, content}} of these images; one that is not there is left out.
+
+    C(content) is a hash over layers and configuration: an image that was built or imported twice from the same bytes has two ids, and is the
+    same image.
+    """
     ids = sorted(i for i in ids if i)
     if not ids:
         return {}
     _, out, err = engine.run("image", "inspect", *ids)
     try:
-        return {one.get("Id", ""): list(one.get("RepoDigests") or []) for one in json.loads(out or "[]")}
+        found = json.loads(out or "[]")
     except ValueError:
         raise EngineError("image inspect did not answer with JSON: %s" % err.strip()[:200]) from None
+    result = {}
+    for one in found:
+        layers = (one.get("RootFS") or {}).get("Layers")
+        config = one.get("Config") or {}
+        kept = {k: config.get(k) for k in ("Cmd", "Entrypoint", "Env", "User", "WorkingDir", "Labels", "Healthcheck")}
+        content = sha256(canonical([layers, kept, one.get("Architecture"), one.get("Os")]).encode()) if layers else ""
+        result[one.get("Id", "")] = {"digests": sorted(one.get("RepoDigests") or []), "content": content}
+    return result
 
 
 # Where two sets differ
@@ -318,23 +331,30 @@ def differences(before, after):
     return found
 
 
-def shown(services, key, projects):
+def neutral(value, host):
+    """A value without the host's own name in it: what is named after its host is the same on every host."""
+    return re.sub(r"(?<![\w-])%s(?![\w-])" % re.escape(host), "<host>", value) if len(host) > 2 else value
+
+
+def shown(services, key, projects, host=""):
     """A set of services that may leave the host: secret values and content hashes become fingerprints with the fleet's key.
 
     Files below a project's folder are named from there (./app.yml), so that hosts with different folders can be compared.
+    C(host), this host's own name, becomes <host> in variables and commands.
     """
     out = {}
     for project, members in services.items():
         for service, one in members.items():
             copy = dict(one)
             for part in ("environment", "labels"):
-                copy[part] = {n: "secret:" + fingerprint(v, key) if is_secret(n, v) else v for n, v in one[part].items()}
+                copy[part] = {n: "secret:" + fingerprint(neutral(v, host), key) if is_secret(n, v) else neutral(v, host) for n, v in one[part].items()}
             below = (projects.get(project, {}).get("working_dir") or "/-") + "/"
             copy["files"] = {
                 "./" + path[len(below) :] if path.startswith(below) else path: fingerprint(v, key) if re.match(r"[0-9a-f]{64}\Z", v) else v
                 for path, v in one["files"].items()
             }
             words = " ".join(one["command"]) if isinstance(one["command"], list) else one["command"]
+            words = neutral(words, host)
             copy["command"] = "secret:" + fingerprint(words, key) if is_secret(words, words) else words
             out.setdefault(project, {})[service] = copy
     return out

@@ -17,7 +17,7 @@ def same_images(states):
     """{image id: one id that stands for all ids of the same image}.
 
     A host that pulled an image and a host that loaded it agree on the id; two engines with different stores agree on the
-    registry's digest only. Ids that share a digest are the same image.
+    registry's digest only; an image that was built twice from the same bytes has the same content. Ids that share one of them are one image.
     """
     stands = {}
     by_digest = {}
@@ -26,7 +26,7 @@ def same_images(states):
             for one in members.values():
                 ident = one.get("image_id")
                 group = {ident}
-                for digest in one.get("digests", ()):
+                for digest in list(one.get("digests", ())) + ([one["content"]] if one.get("content") else []):
                     bare = digest.rpartition("@")[2]
                     if bare in by_digest:
                         group.add(stands[by_digest[bare]])
