@@ -9,8 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
+
+
+def look(document: dict, expression: str) -> object:
+    """What a template's `.A.B` or `(index .A.B "key")` names in a document."""
+    indexed = re.fullmatch(r"\(index (\S+) \"(.*)\"\)", expression)
+    for part in (indexed.group(1) if indexed else expression).strip(".").split("."):
+        document = document.get(part, "")
+    return document.get(indexed.group(2), "") if indexed else document
 
 
 class FakeDocker:
@@ -89,6 +98,10 @@ class FakeDocker:
 
     def _inspect(self, argv: list[str]) -> tuple[int, str, str]:
         found = [self._find(w) for w in argv if not w.startswith("-") and w != "container"]
+        if "--format" in argv:
+            form = argv[argv.index("--format") + 1]
+            lines = [re.sub(r"\{\{json (.*?)\}\}", lambda m, i=i: json.dumps(look(self.state["containers"][i], m.group(1)), separators=(",", ":")), form) for i in found if i]
+            return 0, "\n".join(lines) + "\n", ""
         return 0, json.dumps([self.state["containers"][i] for i in found if i]), ""
 
     def _image(self, argv: tuple[str, ...]) -> tuple[int, str, str]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import ansible.module_utils
@@ -21,12 +22,16 @@ def planned(plan, left_out, check):
     """The report when nothing was done: refused, or check mode, or nothing to do."""
     target = plan["target"] or "?"
     lines = ["target    %s (%s)" % (clean(target, 40), clean(plan["why"], 200))] if plan["target"] else []
-    lines += ["manner    %s" % rollback.manner_words(plan)] if plan["target"] else []
+    lines += textwrap.wrap("manner    " + rollback.manner_words(plan), 80, subsequent_indent=" " * 10) if plan["target"] else []
     lines += ["--limit left out: %s" % clean(", ".join(left_out), 60)] if left_out else []
     lines += plan["notes"]
     detail = ["What changes on each host:"] + plan["lines"] if plan["lines"] else []
     detail += (["Where the hosts differ now:"] + skew.lines(plan["skew"])) if plan["skew"] else []
     data = {"plan": plan, "left_out": left_out}
+    if plan.get("stop_failed"):
+        # The stop's own report, right before this one, says which host.
+        then = ["andon stop --until-proven", "then again: andon rollback --to %s" % target]
+        return report("rollback", False, "ROLLBACK NOT BEGUN: not every host is proven HALTED", lines, detail, data, then)
     if plan["refusals"]:
         reasons = wrapped(plan["refusals"])
         then = ["andon rollback --check"] if plan["target"] and not check else ["andon release list", "andon skew"]
@@ -40,20 +45,16 @@ def planned(plan, left_out, check):
 
 def wrapped(lines):
     """Long reasons over several lines, so that nothing of them is cut off."""
-    import textwrap
-
     return [part for line in lines for part in textwrap.wrap("REFUSED  " + line, 80, subsequent_indent="         ")]
 
 
-def done(plan, states, missing, acted, not_acted, left_out, resumed):
+def done(plan, states, missing, acted, not_acted, left_out):
     """The report after acting.
 
     Args:
         plan: what was to be done. states, missing: what hosts say now. acted, not_acted: {host: result | why} of the act itself.
-        left_out: hosts that --limit left out. resumed: trading was to be started again.
+        left_out: hosts that --limit left out.
     """
-    import textwrap
-
     target = plan["target"]
     total = len(states) + len(missing)
     on, lines = rollback.counted(states, target)
@@ -96,4 +97,4 @@ class ActionModule(ActionBase):
             one = task_vars["hostvars"][host].get(args["acted"]) or {}
             if one.get("now"):
                 not_acted[host] = "%s. %s" % (why, one["now"])
-        return done(plan, states, missing, acted, not_acted, left_out, False)
+        return done(plan, states, missing, acted, not_acted, left_out)
