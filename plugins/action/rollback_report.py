@@ -48,12 +48,12 @@ def wrapped(lines):
     return [part for line in lines for part in textwrap.wrap("REFUSED  " + line, 80, subsequent_indent="         ")]
 
 
-def done(plan, states, missing, acted, not_acted, left_out):
+def done(plan, states, missing, acted, not_acted, left_out, words):
     """The report after acting.
 
     Args:
         plan: what was to be done. states, missing: what hosts say now. acted, not_acted: {host: result | why} of the act itself.
-        left_out: hosts that --limit left out.
+        left_out: hosts that --limit left out. words: {host: last lines of what did not become healthy}.
     """
     target = plan["target"]
     total = len(states) + len(missing)
@@ -61,7 +61,7 @@ def done(plan, states, missing, acted, not_acted, left_out):
     halted = [h for h, s in states.items() if s["halted"]]
     sick = [h for h, s in states.items() if not s["halted"] and s["unhealthy"]]
     ok = len(on) == total and not missing and not not_acted and not sick
-    summary = ["%-14s %s%s" % (clean(h, 14), "OK  " if h in on and h not in not_acted else "NOT ", words) for h, words in lines] + unknown_lines(missing)
+    summary = ["%-14s %s%s" % (clean(h, 14), "OK  " if h in on and h not in not_acted else "", words) for h, words in lines] + unknown_lines(missing)
     for host, why in sorted(not_acted.items()):
         summary += textwrap.wrap("%s: %s" % (clean(host, 14), clean(why, 500)), 80, subsequent_indent="    ")
     summary += ["  %s: %s" % (h, clean(note, 200)) for h, r in sorted(acted.items()) for note in r.get("notes", ())]
@@ -75,7 +75,8 @@ def done(plan, states, missing, acted, not_acted, left_out):
         then = ["andon resume   (trading is still halted; look first: andon status)"]
     elif not ok:
         then = ["andon rollback --to %s   (again: hosts that are there stay as they are)" % target, "andon skew", "andon stop   (when in doubt)"]
-    detail = ["What was changed:"] + plan["lines"] if plan["lines"] else []
+    detail = ["    | " + clean(line, 74) for lines in words.values() for line in lines]
+    detail += ["What was %s:" % ("changed" if ok else "to be changed")] + plan["lines"] if plan["lines"] else []
     data = {"plan": plan, "hosts": {h: {"now": w, "on_target": h in on} for h, w in lines}, "failed": not_acted, "unknown": missing, "halted": sorted(halted)}
     return report("rollback", ok, headline, summary, detail, data, then)
 
@@ -93,8 +94,10 @@ class ActionModule(ActionBase):
         acted, not_acted = gather(task_vars, args["acted"])
         results, missing = gather(task_vars, args["after"])
         states = {host: result["state"] for host, result in results.items()}
+        words = {}
         for host, why in list(not_acted.items()):
             one = task_vars["hostvars"][host].get(args["acted"]) or {}
+            words[host] = one.get("words") or []
             if one.get("now"):
                 not_acted[host] = "%s. %s" % (why, one["now"])
-        return done(plan, states, missing, acted, not_acted, left_out)
+        return done(plan, states, missing, acted, not_acted, left_out, words)

@@ -91,6 +91,11 @@ now:
   description: What the host has now, for a person.
   returned: always
   type: str
+words:
+  description: The last lines of the container that did not become healthy.
+  returned: when one did not
+  type: list
+  elements: str
 notes:
   description: What else a person should know.
   returned: success
@@ -163,7 +168,9 @@ def main():
     try:
         changed, words, notes = run(module.params, module.check_mode)
     except NotApplied as error:
-        module.fail_json(msg=str(error), changed=error.state != "unchanged", now=error.state, andon_progress="FAILED  %s; %s" % (error.state, error))
+        module.fail_json(
+            msg=str(error), changed=error.state != "unchanged", now=error.state, words=error.words, andon_progress="FAILED  %s; %s" % (error.state, error)
+        )
     except (EngineError, ReleaseError, LockHeld, LockBroken, latch.LatchError, OSError) as error:
         module.fail_json(msg=str(error), now="unchanged", andon_progress="REFUSED  %s" % error)
     module.exit_json(changed=changed, now=words, notes=notes, andon_progress=words)

@@ -26,9 +26,18 @@ BEFORE_KEEP = 3
 class NotApplied(Exception):
     """The release could not be put on this host; C(state) says what the host has now, for a person."""
 
-    def __init__(self, why, state):
+    def __init__(self, why, state, words=()):
         super().__init__(why)
         self.state = state
+        self.words = list(words)
+
+
+class Unhealthy(ReleaseError):
+    """A container did not become healthy; C(words) are its own last lines. They are shown, and kept nowhere: they may hold secrets."""
+
+    def __init__(self, why, words):
+        super().__init__(why)
+        self.words = words
 
 
 def key_of(container):
@@ -145,16 +154,17 @@ class Host:
         old = {"%s/%s" % (p, s): one["image_id"] for p, members in seen["services"].items() for s, one in members.items()}
         self.keep_evidence()
         self.ledger.mark(run=self.run, operator=self.operator, to=release.id, begun_from=before.id if before else "", state="begun", why="")
+        words = []
         try:
             self.switch(release)
             problem = self.unfit(release)
         except (EngineError, ReleaseError, latch.LatchError, OSError) as error:
-            problem = str(error)
+            problem, words = str(error), getattr(error, "words", [])
         if problem:
             state = self.put_back(before)
             self.finish(release, "failed", problem, old)
             self.ledger.prove(release, False, "a rollback to it failed: %s" % problem)
-            raise NotApplied(problem, state)
+            raise NotApplied(problem, state, words)
         halted = bool(self.halted())
         if not halted:
             self.ledger.prove(release, True, "healthy after a rollback")
@@ -262,10 +272,8 @@ class Host:
                     healthy, last = self.engine.settle(container.id, self.wait, self.settle)
                     if not healthy:
                         why = trouble(last) or "did not stay up" if last else "gone"
-                        raise ReleaseError(
-                            "%s did not become healthy in %g s (%s); its last words: %s"
-                            % (container.name, self.wait, why, " | ".join(clean_lines("\n".join(self.engine.tail(container.id, 5)), 100, 5)) or "none")
-                        )
+                        lines = clean_lines("\n".join(self.engine.tail(container.id, 5)), 200, 5)
+                        raise Unhealthy("%s did not become healthy in %g s (%s)" % (container.name, self.wait, why), lines)
 
     def unfit(self, release):
         """Reads the host again: why it is not on the release and fit, or ""."""
@@ -295,13 +303,13 @@ class Host:
             problem = self.look()
             wrong = differences(problem["services"], before.services)
             if not wrong:
-                return "put back on %s%s" % (before.id.lstrip("."), ", halted" if self.halted() else "")
+                return "put back on %s%s" % (named(before), ", halted" if self.halted() else "")
             return self.stop_all("putting back left %s" % wrong[0]["service"])
         except (EngineError, ReleaseError, latch.LatchError, OSError) as error:
             # What it had may have been the unhealthy one: then it is back, as unhealthy as it was.
             try:
                 if not differences(self.look()["services"], before.services):
-                    return "put back on %s, NOT HEALTHY: %s" % (before.id.lstrip("."), error)
+                    return "put back on %s, NOT HEALTHY: %s" % (named(before), error)
             except (EngineError, ReleaseError):
                 pass
             return self.stop_all(str(error))
@@ -316,6 +324,11 @@ class Host:
             return "NOT PUT BACK, stopped: %s" % why
         except (EngineError, latch.LatchError) as error:
             return "NOT PUT BACK and NOT STOPPED (%s): %s" % (error, why)
+
+
+def named(release):
+    """A release's name for a person; a hidden copy has none."""
+    return "what it had before" if release.id.startswith(".") else release.id
 
 
 def models(release):

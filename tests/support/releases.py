@@ -1,4 +1,4 @@
-"""A fleet of hosts with fake engines, for the tests of releases (imported by their conftest-free test modules)."""
+"""A fleet of hosts with fake engines, for the tests of releases."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fake_docker import FakeDocker, program
+from tests.support.compose_docker import FakeDocker, program
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Host:

@@ -100,7 +100,11 @@ class FakeDocker:
         found = [self._find(w) for w in argv if not w.startswith("-") and w != "container"]
         if "--format" in argv:
             form = argv[argv.index("--format") + 1]
-            lines = [re.sub(r"\{\{json (.*?)\}\}", lambda m, i=i: json.dumps(look(self.state["containers"][i], m.group(1)), separators=(",", ":")), form) for i in found if i]
+            lines = [
+                re.sub(r"\{\{json (.*?)\}\}", lambda m, i=i: json.dumps(look(self.state["containers"][i], m.group(1)), separators=(",", ":")), form)
+                for i in found
+                if i
+            ]
             return 0, "\n".join(lines) + "\n", ""
         return 0, json.dumps([self.state["containers"][i] for i in found if i]), ""
 
@@ -235,7 +239,7 @@ def program(folder: Path) -> Path:
     """Writes a CLI whose state is in C(folder); returns its path."""
     path = folder / "docker"
     path.write_text(
-        "#!%s\nimport sys\nsys.path.insert(0, %r)\nfrom fake_docker import main\nmain(%r)\n"
+        "#!%s\nimport sys\nsys.path.insert(0, %r)\nfrom compose_docker import main\nmain(%r)\n"
         % (sys.executable, str(Path(__file__).parent), str(folder / "state.json"))
     )
     path.chmod(0o755)
