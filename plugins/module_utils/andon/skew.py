@@ -123,12 +123,13 @@ def matrix(states, differences, width=80):
         lines.
     """
     odd = {(d["project"], d["service"], h) for d in differences if not d["allowed"] for h in d["odd"]}
+    stands = same_images(states)
     out = ["  %-14s %-28s %-13s %s" % ("host", "service", "image", "configuration")]
     for host in sorted(states):
         for project, members in sorted(states[host].items()):
             for service, one in sorted(members.items()):
                 mark = "!" if (project, service, host) in odd else " "
                 parts = "%d variables, %d files" % (len(one.get("environment", {})), len(one.get("files", {})))
-                cells = (mark, clean(host, 14), clean("%s/%s" % (project, service), 28), short(one.get("image_id"), "image"), parts)
+                cells = (mark, clean(host, 14), clean("%s/%s" % (project, service), 28), short(stands.get(one.get("image_id"), one.get("image_id")), "image"), parts)
                 out.append(clean_keep("%s %-14s %-28s %-13s %s" % cells, width))
     return out
