@@ -92,7 +92,8 @@ def diff_view(releases, states, missing, ident, other):
     count = sum(len(changes) for changes in per.values())
     headline = "%s: %s" % (clean(names, 50), plural(count, "difference") if count else "OK, the same")
     then = [] if other else ["andon rollback --to " + ident]
-    return report("releases", not missing, headline, unknown_lines(missing) + change_lines(per), data={"changes": per, "unknown": missing}, then=then)
+    lines = change_lines(per, {h: s["services"] for h, s in states.items()}, [r["shown"] for r in [*left.values(), *right.values()]])
+    return report("releases", not missing, headline, unknown_lines(missing) + lines, data={"changes": per, "unknown": missing}, then=then)
 
 
 class ActionModule(ActionBase):

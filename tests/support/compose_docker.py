@@ -67,7 +67,7 @@ class FakeDocker:
     def __call__(self, *argv: str) -> tuple[int, str, str]:
         self.state["calls"].append(list(argv))
         verb = argv[0]
-        if any(" ".join(argv).startswith(one) or one in argv for one in self.state["broken"]):
+        if any(one in argv or " ".join(argv) == one or " ".join(argv).startswith(one + " ") for one in self.state["broken"]):
             return 1, "", "%s: the fake engine was told to fail" % verb
         if verb == "image":
             return self._image(argv[1:])
@@ -239,7 +239,7 @@ def program(folder: Path) -> Path:
     """Writes a CLI whose state is in C(folder); returns its path."""
     path = folder / "docker"
     path.write_text(
-        "#!%s\nimport sys\nsys.path.insert(0, %r)\nfrom compose_docker import main\nmain(%r)\n"
+        "#!%s -IS\nimport sys\nsys.path.insert(0, %r)\nfrom compose_docker import main\nmain(%r)\n"
         % (sys.executable, str(Path(__file__).parent), str(folder / "state.json"))
     )
     path.chmod(0o755)

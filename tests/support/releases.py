@@ -8,6 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ansible.module_utils.andon.catalogue import state_print
+from ansible.module_utils.andon.engine import Engine
+
+import plugins.modules.release_record as release_record
+import plugins.modules.release_state as release_state
 from tests.support.compose_docker import FakeDocker, program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,8 +73,25 @@ class Host:
         }
 
 
+def record(host: Host, name: str, hosts: list[str], healthy: bool = True, second: int = 1) -> None:
+    """Records what runs on one host, with the modules themselves; C(second) orders the releases."""
+    expected = state_print(release_state.look(host.params())["services"])
+    words = {"at": "2026-11-26T10:00:%02d.000Z" % second, "operator": "ann", "reason": "", "run": "rec-%s" % name, "hosts": hosts, "allowed": []}
+    release_record.run(host.params(release=name, expected=expected, words=words, healthy=healthy, why="", keep=10, never=[], disk_reserve=1), False)
+
+
+class FakeEngine(Engine):
+    """The engine client, with the fake engine in this process instead of a CLI. Its CLI's path says which host it is."""
+
+    def run(self, *args: str, **kw: object) -> tuple[int, str, str]:
+        fake = FakeDocker(Path(self.cli).parent / "state.json")
+        answer = fake(*args)
+        fake.save()
+        return answer
+
+
 def inventory(base: Path, hosts: list[Host]) -> Path:
-    """An inventory of these hosts with local connections."""
+    """Writes an inventory of these hosts with local connections."""
     lines = {
         h.name: {
             "ansible_connection": "local",

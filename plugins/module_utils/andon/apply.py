@@ -309,21 +309,27 @@ class Host:
             # What it had may have been the unhealthy one: then it is back, as unhealthy as it was.
             try:
                 if not differences(self.look()["services"], before.services):
-                    return "put back on %s, NOT HEALTHY: %s" % (named(before), error)
+                    return "put back on %s, NOT PROVEN healthy: %s" % (named(before), error)
             except (EngineError, ReleaseError):
                 pass
             return self.stop_all(str(error))
 
     def stop_all(self, why):
-        """Neither release is whole on this host: nothing of it may trade."""
+        """Neither release is whole on this host: nothing of it may trade. A policy that cannot be set does not keep anything running."""
+        problems = []
         try:
             running = [c.id for c in self.containers() if c.running]
-            if running:
-                self.engine.must("update", "--restart=no", *running)
-                self.engine.must("stop", *running, deadline=120.0)
-            return "NOT PUT BACK, stopped: %s" % why
         except (EngineError, latch.LatchError) as error:
             return "NOT PUT BACK and NOT STOPPED (%s): %s" % (error, why)
+        for act in (("update", "--restart=no"), ("stop",)):
+            try:
+                if running:
+                    self.engine.must(*(act + tuple(running)), deadline=120.0)
+            except EngineError as error:
+                problems.append((act[0], str(error)))
+        if any(act == "stop" for act, _ in problems):
+            return "NOT PUT BACK and NOT STOPPED (%s): %s" % (problems[-1][1], why)
+        return "NOT PUT BACK, stopped%s: %s" % (", policies NOT set to no" if problems else "", why)
 
 
 def named(release):

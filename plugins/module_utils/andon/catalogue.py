@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 
 from .releases import canonical
-from .skew import clean_keep, short
+from .skew import clean_keep, same_images, short
 from .text import clean, plural
 
 
@@ -75,14 +75,19 @@ def current(releases):
     return next((r for r in releases if r["current"] and r["whole"]), None)
 
 
-def change_lines(per):
+def change_lines(per, states, more=()):
     """Lines for the differences of each host; hosts with the same ones are shown once.
 
     Args:
         per: {host: list from releases.differences, over shown services}.
+        states, more: sets of services that say which image ids are one image ({host: services}, and further ones).
     """
+    stands = same_images(dict(states, **{"%d" % n: one for n, one in enumerate(more)}))
     groups = {}
     for host, changes in sorted(per.items()):
+        changes = [
+            dict(one, old=stands.get(one["old"], one["old"]), new=stands.get(one["new"], one["new"])) if one["kind"] == "image" else one for one in changes
+        ]
         groups.setdefault(canonical(changes), (changes, []))[1].append(host)
     out = []
     for changes, hosts in sorted(groups.values(), key=lambda pair: -len(pair[1])):

@@ -92,8 +92,9 @@ def plan(states, missing, to="", confirm="", check=False, lock=None, allowed=(),
     per = {h: next(r for r in s["releases"] if r["id"] == target["id"]) for h, s in states.items()}
     preflight(states, per, target, disk_reserve, refuse, result["notes"].append)
     result["changes"] = {h: r["changes"] for h, r in per.items()}
-    result["lines"] = change_lines(result["changes"])
-    result["skew"] = [d for d in skew.compare({h: s["services"] for h, s in states.items()}, allowed, ignored) if not d["allowed"]]
+    services = {h: s["services"] for h, s in states.items()}
+    result["lines"] = change_lines(result["changes"], services, [r["shown"] for r in per.values()])
+    result["skew"] = [d for d in skew.compare(services, allowed, ignored) if not d["allowed"]]
     result["mode"] = manner(states, per, result["skew"])
     result["stop"] = result["mode"] == SET and not all(s["halted"] for s in states.values())
     if result["mode"] != NONE and not check and confirm != target["id"]:

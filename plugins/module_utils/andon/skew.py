@@ -130,6 +130,12 @@ def matrix(states, differences, width=80):
             for service, one in sorted(members.items()):
                 mark = "!" if (project, service, host) in odd else " "
                 parts = "%d variables, %d files" % (len(one.get("environment", {})), len(one.get("files", {})))
-                cells = (mark, clean(host, 14), clean("%s/%s" % (project, service), 28), short(stands.get(one.get("image_id"), one.get("image_id")), "image"), parts)
+                cells = (
+                    mark,
+                    clean(host, 14),
+                    clean("%s/%s" % (project, service), 28),
+                    short(stands.get(one.get("image_id"), one.get("image_id")), "image"),
+                    parts,
+                )
                 out.append(clean_keep("%s %-14s %-28s %-13s %s" % cells, width))
     return out
