@@ -101,7 +101,9 @@ def skew_command(settings: Settings, limit: str | None) -> NoReturn:
 @yes_option
 @check_options
 @click.pass_obj
-def rollback_command(settings: Settings, to: str | None, not_good: bool, limit: str | None, reason: str | None, yes: bool, check: bool, diff: bool) -> NoReturn:
+def rollback_command(
+    settings: Settings, to: str | None, not_good: bool, resume: bool, limit: str | None, reason: str | None, yes: bool, check: bool, diff: bool
+) -> NoReturn:
     """Go back to a recorded release: images, environment and configuration files, on all hosts as one set.
 
     Shows the differences and asks for the release's name. Hosts that run the same: canary first, then batches, each with a health gate.
@@ -113,7 +115,7 @@ def rollback_command(settings: Settings, to: str | None, not_good: bool, limit: 
     andon rollback --to v41 --reason "bad prices"
     """
     require_release(to)
-    extra = {"to": to, "releases_reason": reason, "releases_not_good": True if not_good else None}
+    extra = {"to": to, "releases_reason": reason, "releases_not_good": True if not_good else None, "releases_resume": True if resume else None}
     if check:
         run_playbook(settings, "rollback", extra, limit=limit, check=True, diff=diff)
     code, report = capture_playbook(settings, "rollback", extra, limit=limit, check=True)
@@ -128,7 +130,11 @@ def rollback_command(settings: Settings, to: str | None, not_good: bool, limit: 
         raise SystemExit(code or 2)
     if plan["mode"] == "none":
         raise SystemExit(0)
-    what = "ALL TRADING STOPS, then every host goes back." if plan["stop"] else "Every host goes back, a canary first."
+    what = (
+        f"ALL TRADING STOPS, then every host goes back{', then TRADING STARTS AGAIN' if resume else ''}."
+        if plan["stop"]
+        else "Every host goes back, a canary first."
+    )
     target = confirm_target(plan["target"], yes, what)
     run_playbook(settings, "rollback", extra | {"to": target, "confirm": target}, limit=limit)
 

@@ -48,19 +48,20 @@ def wrapped(lines):
     return [part for line in lines for part in textwrap.wrap("REFUSED  " + line, 80, subsequent_indent="         ")]
 
 
-def done(plan, states, missing, acted, not_acted, left_out, words):
+def done(plan, states, missing, acted, not_acted, left_out, words, resume):
     """The report after acting.
 
     Args:
         plan: what was to be done. states, missing: what hosts say now. acted, not_acted: {host: result | why} of the act itself.
         left_out: hosts that --limit left out. words: {host: last lines of what did not become healthy}.
+        resume: trading was to be started again.
     """
     target = plan["target"]
     total = len(states) + len(missing)
     on, lines = rollback.counted(states, target)
     halted = [h for h, s in states.items() if s["halted"]]
     sick = [h for h, s in states.items() if not s["halted"] and s["unhealthy"]]
-    ok = len(on) == total and not missing and not not_acted and not sick
+    ok = len(on) == total and not missing and not not_acted and not sick and not (resume and halted)
     summary = ["%-14s %s%s" % (clean(h, 14), "OK  " if h in on and h not in not_acted else "", words) for h, words in lines] + unknown_lines(missing)
     for host, why in sorted(not_acted.items()):
         summary += textwrap.wrap("%s: %s" % (clean(host, 14), clean(why, 500)), 80, subsequent_indent="    ")
@@ -68,13 +69,17 @@ def done(plan, states, missing, acted, not_acted, left_out, words):
     summary += ["--limit left out: %s" % clean(", ".join(left_out), 60)] if left_out else []
     if ok:
         headline = "ROLLED BACK to %s: OK, %d/%d hosts%s" % (clean(target, 30), total, total, ", HALTED" if halted else ", healthy")
+    elif len(on) == total and halted:
+        headline = "ON %s, NOT STARTED: %d/%d hosts are halted" % (clean(target, 30), len(halted), total)
     else:
         headline = "ROLLBACK FAILED: %d/%d hosts are on %s" % (len(on), total, clean(target, 30))
     then = []
     if ok and halted:
         then = ["andon resume   (trading is still halted; look first: andon status)"]
+    elif not ok and len(on) == total and not missing and not not_acted:
+        then = ["andon status", "andon resume   (when the cause is gone)"]
     elif not ok:
-        then = ["andon rollback --to %s   (again: hosts that are there stay as they are)" % target, "andon skew", "andon stop   (when in doubt)"]
+        then = ["andon rollback --to %s --not-good   (again, when the cause is gone)" % target, "andon skew", "andon stop   (when in doubt)"]
     detail = ["    | " + clean(line, 74) for lines in words.values() for line in lines]
     detail += ["What was %s:" % ("changed" if ok else "to be changed")] + plan["lines"] if plan["lines"] else []
     data = {"plan": plan, "hosts": {h: {"now": w, "on_target": h in on} for h, w in lines}, "failed": not_acted, "unknown": missing, "halted": sorted(halted)}
@@ -100,4 +105,4 @@ class ActionModule(ActionBase):
             words[host] = one.get("words") or []
             if one.get("now"):
                 not_acted[host] = "%s. %s" % (why, one["now"])
-        return done(plan, states, missing, acted, not_acted, left_out, words)
+        return done(plan, states, missing, acted, not_acted, left_out, words, bool(args.get("resume")))

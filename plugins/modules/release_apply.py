@@ -96,6 +96,10 @@ words:
   returned: when one did not
   type: list
   elements: str
+incident:
+  description: The incident of the latch that keeps this host halted, or empty.
+  returned: success
+  type: str
 notes:
   description: What else a person should know.
   returned: success
@@ -173,7 +177,8 @@ def main():
         )
     except (EngineError, ReleaseError, LockHeld, LockBroken, latch.LatchError, OSError) as error:
         module.fail_json(msg=str(error), now="unchanged", andon_progress="REFUSED  %s" % error)
-    module.exit_json(changed=changed, now=words, notes=notes, andon_progress=words)
+    incident = next((one.incident for one in latch.read(module.params["host_state"]) if one.scope == "all"), "")
+    module.exit_json(changed=changed, now=words, notes=notes, incident=incident, andon_progress=words)
 
 
 if __name__ == "__main__":
