@@ -19,9 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "plugins" / "module_utils")]
 
-from andon.state import parse_utc
-
-from lab import lab
+from andon.state import parse_utc  # noqa: E402  (the path above must be set first)
+from lab import lab  # noqa: E402
 
 
 def on(host: str, command: str) -> str:
@@ -49,7 +48,8 @@ def main() -> None:
         for host in lab.HOSTS:
             on(
                 host,
-                "cd /srv/trading && printf 'FROM trading:1\\nENV BENCH=1\\n' | DOCKER_BUILDKIT=0 docker build -q -t trading:1 - && docker compose -p trading up -d",
+                "cd /srv/trading && printf 'FROM trading:1\\nENV BENCH=1\\n' | DOCKER_BUILDKIT=0 docker build -q -t trading:1 - "
+                "&& docker compose -p trading up -d",
             )
         began, report = play("rollback", to=name, confirm=name)
         ended = time.time()

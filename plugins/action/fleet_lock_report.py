@@ -15,17 +15,20 @@ from ansible.module_utils.andon.text import clean
 from ansible.plugins.action import ActionBase
 
 
-def verdict(first, first_host, others, outside):
+def verdict(first, first_host, others, outside, first_left_out=False):
     """Judges.
 
     Args:
         first: the result on the fleet's first host, and its name. others: {host: result or None} of the other hosts of this run.
         outside: results (with item) of the hosts that --limit left out; of these an unreachable one is no obstacle.
+        first_left_out: --limit left out the first host.
 
     Returns:
         dict: held (bool), refusals ({host: why}).
     """
     refusals = {}
+    if first_left_out and first.get("unreachable"):
+        first = {"changed": False}
     for host, one in [(first_host, first)] + sorted(others.items()):
         if not one or one.get("skipped"):
             # Not tried, because the first host refused.
@@ -51,5 +54,7 @@ class ActionModule(ActionBase):
         hosts = [h for h in task_vars["ansible_play_hosts_all"] if h != first_host]
         others = {h: task_vars["hostvars"][h].get("__fleet_lock_taken") for h in hosts}
         outside = task_vars.get("__fleet_lock_outside") or {}
-        answer = verdict(task_vars.get("__fleet_lock_first") or {}, first_host, others, outside.get("results") or [])
+        answer = verdict(
+            task_vars.get("__fleet_lock_first") or {}, first_host, others, outside.get("results") or [], first_host not in task_vars["ansible_play_hosts_all"]
+        )
         return dict(answer, changed=False)

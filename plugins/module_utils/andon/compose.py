@@ -115,6 +115,11 @@ def mismatches(model, services):
             continue
         if said.get("image") and said["image"] not in (one["image"], one["image_id"]):
             found.append("service %s runs image %s, the Compose files say %s" % (name, one["image"], said["image"]))
+        command = [plain(word) for word in said.get("command") or ()]
+        if command and one["command"][-len(command) :] != command:
+            found.append("service %s: its command is another than the files give" % name)
+        if said.get("restart") and said["restart"] != one["policy"]:
+            found.append("service %s: its restart policy is %s, the files say %s" % (name, one["policy"], said["restart"]))
         for key, value in sorted((said.get("environment") or {}).items()):
             if value is not None and one["environment"].get(key) != plain(value):
                 found.append("service %s: variable %s runs with another value than the files give" % (name, key))

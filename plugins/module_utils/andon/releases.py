@@ -18,6 +18,7 @@ import time
 
 from .engine import COMPOSE_PROJECT, COMPOSE_SERVICE, EngineError
 from .state import parse_utc
+from .text import valid_name
 
 WORKING_DIR = "com.docker.compose.project.working_dir"
 CONFIG_FILES = "com.docker.compose.project.config_files"
@@ -247,7 +248,8 @@ def observe(engine, containers):
             seen["unhealthy"][container.name] = why
         if not container.running:
             seen["stopped"].append(container.name)
-        if not project or not service or container.labels.get("com.docker.compose.oneoff", "False") == "True":
+        # The names become file names and arguments; Compose itself accepts no others.
+        if not valid_name(project) or not valid_name(service) or container.labels.get("com.docker.compose.oneoff", "False") == "True":
             seen["outside"].append(container.name)
             continue
         where = container.labels.get(WORKING_DIR, "")

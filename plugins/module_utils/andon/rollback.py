@@ -67,6 +67,8 @@ def plan(states, missing, to="", confirm="", check=False, lock=None, allowed=(),
     for host, why in sorted(missing.items()):
         refuse("%s is UNKNOWN: %s" % (clean(host, 20), clean(why, 200)))
     for host, why in sorted((lock or {}).get("refusals", {}).items()):
+        if host in missing:
+            continue
         refuse("%s: %s" % (clean(host, 20), clean(why, 400)))
     if not states:
         return result

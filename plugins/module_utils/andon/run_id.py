@@ -6,9 +6,8 @@ A run is the ansible-playbook process: its number and start time name it, so no 
 from __future__ import annotations
 
 import os
+import re
 import socket
-
-from .text import clean
 
 
 def start_time(pid):
@@ -42,7 +41,7 @@ def this_run(pid=None):
         dict: run_id ("bastion-PID-START"), where.
     """
     pid = os.getppid() if pid is None else pid
-    return {"run_id": "%s-%d-%s" % (clean(socket.gethostname(), 40), pid, start_time(pid)), "where": where()}
+    return {"run_id": "%s-%d-%s" % (re.sub(r"[^A-Za-z0-9.]", "-", socket.gethostname())[:40].lstrip(".-") or "bastion", pid, start_time(pid)), "where": where()}
 
 
 def is_dead(holder):

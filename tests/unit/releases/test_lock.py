@@ -86,3 +86,6 @@ def test_all_or_nothing_and_only_an_unreachable_host_outside_the_limit_is_no_obs
     assert fleet_lock_report.verdict(held, "h1", {"h2": {"skipped": True}}, [])["refusals"] == {"h1": held["msg"]}
     assert fleet_lock_report.verdict(taken, "h1", {"h2": None}, [])["refusals"] == {"h2": "not tried"}
     assert not fleet_lock_report.verdict(taken, "h1", {}, [dict(held, item="h3")])["held"]
+    dead = {"unreachable": True, "msg": "no route"}
+    assert fleet_lock_report.verdict(dead, "h1", {"h2": taken}, [], first_left_out=True)["held"]
+    assert fleet_lock_report.verdict(dead, "h1", {"h2": taken}, [])["refusals"] == {"h1": "unreachable: no route"}
