@@ -70,7 +70,7 @@ pulled:
 from ansible.module_utils.basic import AnsibleModule
 
 try:
-    from ansible.module_utils.andon.apply import fetch_images
+    from ansible.module_utils.andon.apply import fetch_images, need_copies
     from ansible.module_utils.andon.compose import Compose
     from ansible.module_utils.andon.engine import Engine, EngineError
     from ansible.module_utils.andon.ledger import Ledger
@@ -98,6 +98,7 @@ def main():
         release = Ledger(p["host_state"]).get(p["release"])
         Compose(engine).need()
         enough_disk(p["host_state"], p["disk_reserve"])
+        need_copies(release)
         pulled = fetch_images(engine, release, check=module.check_mode)
     except (EngineError, ReleaseError, OSError) as error:
         module.fail_json(msg=str(error), andon_progress="REFUSED  %s" % error)

@@ -15,7 +15,7 @@ from .compose import Compose, start_order
 from .engine import COMPOSE_PROJECT, COMPOSE_SERVICE, EngineError
 from .ledger import put_file
 from .record import forget, images_of, record
-from .releases import ReleaseError, differences, images, observe, trouble, with_latch
+from .releases import ReleaseError, differences, hash_file, images, observe, trouble, with_latch
 from .state import write_atomic
 from .text import clean_lines
 
@@ -71,6 +71,26 @@ def fetch_images(engine, release, check=False):
     return pulled
 
 
+def files_to_put(release):
+    """Recorded files that are not on the disk as they were."""
+    return [
+        path
+        for path, entry in sorted(release.document["files"].items())
+        if (os.path.isfile(path) if entry.get("missing") else hash_file(path) != entry.get("sha256"))
+    ]
+
+
+def need_copies(release):
+    """Fails if a file that must go back was too large for a copy.
+
+    Raises:
+        ReleaseError.
+    """
+    for path in files_to_put(release):
+        if not release.document["files"][path].get("missing"):
+            release.content(path)
+
+
 class Host:
     """This host, as a rollback sees it.
 
@@ -119,18 +139,8 @@ class Host:
                 start.append(container.name)
         return make, sorted(remove), sorted(start)
 
-    def files_to_put(self, release):
-        """Recorded files that are not on the disk as they were."""
-        from .releases import hash_file
-
-        return [
-            path
-            for path, entry in sorted(release.document["files"].items())
-            if (os.path.isfile(path) if entry.get("missing") else hash_file(path) != entry.get("sha256"))
-        ]
-
     def is_on(self, release, seen):
-        return not any(self.todo(release, seen)) and not self.files_to_put(release)
+        return not any(self.todo(release, seen)) and not files_to_put(release)
 
     # Doing it
 
@@ -158,19 +168,35 @@ class Host:
         try:
             self.switch(release)
             problem = self.unfit(release)
-        except (EngineError, ReleaseError, latch.LatchError, OSError) as error:
+        except Exception as error:  # whatever it was: the host is half changed and must go back
             problem, words = str(error), getattr(error, "words", [])
         if problem:
             state = self.put_back(before)
-            self.finish(release, "failed", problem, old)
-            self.ledger.prove(release, False, "a rollback to it failed: %s" % problem)
+            lost = self.remember(release, "failed", problem, old, (False, "a rollback to it failed: %s" % problem))
+            if lost:
+                state += "; " + lost
             raise NotApplied(problem, state, words)
         halted = bool(self.halted())
-        if not halted:
-            self.ledger.prove(release, True, "healthy after a rollback")
-        self.finish(release, "done", "", old)
-        self.tidy(before)
+        lost = self.remember(release, "done", "", old, None if halted else (True, "healthy after a rollback"))
+        if lost:
+            notes = notes + ["WARNING: " + lost]
+        else:
+            self.tidy(before)
         return True, "%s  on %s%s" % ("HALTED" if halted else "HEALTHY", release.id, ", not started: a latch covers it" if halted else ""), notes
+
+    def remember(self, release, state, why, old, proof):
+        """Marker, audit line and proof of what was done. A disk that is full by now does not undo it, and is told.
+
+        Returns:
+            what could not be written, or "".
+        """
+        try:
+            if proof:
+                self.ledger.prove(release, *proof)
+            self.finish(release, state, why, old)
+            return ""
+        except (OSError, ValueError) as error:
+            return "the ledger could not be written: %s" % error
 
     def finish(self, release, state, why, old):
         self.ledger.mark(run=self.run, operator=self.operator, to=release.id, state=state, why=why)
@@ -222,7 +248,7 @@ class Host:
         """Files, then containers: those that differ are made anew, those that are not in the release are removed, all are started in order."""
         seen = self.look()
         make, remove, start = self.todo(release, seen)
-        changed_files = [path for path in self.files_to_put(release) if put_file(release, path)]
+        changed_files = [path for path in files_to_put(release) if put_file(release, path)]
         # A running container keeps the old file behind a bind mount (the new file is another inode): whoever mounts it is made anew.
         for project, members in release.services.items():
             for service, one in members.items():
@@ -305,13 +331,13 @@ class Host:
             if not wrong:
                 return "put back on %s%s" % (named(before), ", halted" if self.halted() else "")
             return self.stop_all("putting back left %s" % wrong[0]["service"])
-        except (EngineError, ReleaseError, latch.LatchError, OSError) as error:
+        except Exception as error:  # as above: what is left is a stop
             # What it had may have been the unhealthy one: then it is back, as unhealthy as it was.
             try:
                 if not differences(self.look()["services"], before.services):
                     return "put back on %s, NOT PROVEN healthy: %s" % (named(before), error)
-            except (EngineError, ReleaseError):
-                pass
+            except (EngineError, ReleaseError, latch.LatchError, OSError) as unknown:
+                error = "%s; %s" % (error, unknown)
             return self.stop_all(str(error))
 
     def stop_all(self, why):

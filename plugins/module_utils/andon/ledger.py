@@ -81,11 +81,11 @@ class Release:
         """The recorded content of a configuration file.
 
         Raises:
-            ReleaseError: that path was not recorded.
+            ReleaseError: there is no copy.
         """
         entry = self.document["files"].get(path)
-        if entry is None or not entry.get("stored"):
-            raise ReleaseError("%s was not recorded with release %s" % (path, self.id))
+        if not entry or not entry.get("stored"):
+            raise ReleaseError("%s is not what it was in release %s, and no copy of it was kept (too large): put it back by hand" % (path, self.id))
         with open(os.path.join(self.path, entry["stored"]), "rb") as source:
             return source.read()
 
@@ -251,17 +251,22 @@ class Ledger:
 
 
 def keep_file(path, folder, stored):
-    """Copies one configuration file; returns {sha256, mode, uid, gid, stored}, or {missing: true} for one that is not there.
+    """Copies one configuration file.
+
+    Returns:
+        {sha256, mode, uid, gid, stored}; stored is "" for one that is too large for a copy; {missing: true} for one that is not there.
 
     Raises:
-        ReleaseError: it is too large or cannot be read.
+        ReleaseError: it cannot be read.
     """
     found = hash_file(path)
     if found == "missing":
         return {"missing": True}
     if len(found) != 64:
-        raise ReleaseError("the configuration file %s cannot be recorded: %s (limit %d bytes)" % (path, found, FILE_LIMIT))
+        raise ReleaseError("the configuration file %s cannot be recorded: %s" % (path, found))
     about = os.stat(path)
+    if about.st_size > FILE_LIMIT:
+        return {"sha256": found, "mode": about.st_mode & 0o7777, "uid": about.st_uid, "gid": about.st_gid, "stored": ""}
     target = os.path.join(folder, stored)
     with open(path, "rb") as source:
         content = source.read()

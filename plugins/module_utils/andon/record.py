@@ -10,7 +10,7 @@ import shutil
 
 from .compose import Compose, mismatches, pin
 from .ledger import Release
-from .releases import ReleaseError, observe
+from .releases import NOT_RECORDED, ReleaseError, observe
 from .text import size
 
 # A tag keeps a locally built image through `image prune`, also when its own tag has moved on.
@@ -95,7 +95,8 @@ def resolve(engine, ledger, seen, strict):
         if about["own_files"] == about["config_files"]:  # the ledger's model names none: they are resolved in it
             files.update(compose.env_files(project, about))
         for one in services.values():
-            files.update(one["files"])
+            files.update(path for path, value in one["files"].items() if not value.startswith(NOT_RECORDED))
+            notes += ["WARNING: %s is %s" % (path, value) for path, value in sorted(one["files"].items()) if value.startswith(NOT_RECORDED)]
     return models, sorted(files), notes
 
 

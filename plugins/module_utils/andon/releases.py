@@ -35,9 +35,12 @@ SYSTEM_PATHS = (
     "/etc/machine-id", "/etc/ssl", "/etc/pki", "/etc/docker", "/usr", "/lib", "/bin", "/sbin",
     "/boot", "/proc", "/sys", "/dev", "/run", "/var/run", "/var/lib/docker", "/var/lib/containers",
 )  # fmt: skip
-# A configuration is small; larger files are data that happens to be mounted read-only.
+# A copy is kept of files up to FILE_LIMIT bytes; larger ones, up to HASH_LIMIT, are compared by their hash. What is larger still, or is in a
+# folder with more files, is data that happens to be mounted read-only: named, and not compared.
 FILE_LIMIT = 5 * 1024 * 1024
-FILES_LIMIT = 500
+HASH_LIMIT = 64 * 1024 * 1024
+FILES_LIMIT = 1000
+NOT_RECORDED = "not recorded: "
 
 
 class ReleaseError(Exception):
@@ -83,33 +86,44 @@ def config_files(mounts):
         mounts: the engine's list (Type, Source, RW).
 
     Returns:
-        sorted paths of regular files.
-
-    Raises:
-        ReleaseError: a read-only folder holds more than FILES_LIMIT files.
+        {path: SHA-256 of its content, or why there is none}.
     """
-    found = set()
+    found = {}
     for mount in mounts or ():
         source = mount.get("Source") or ""
         if mount.get("Type") != "bind" or not own_file(source):
             continue
         if os.path.isfile(source):
-            found.add(source)
+            found[source] = hash_file(source)
         elif os.path.isdir(source) and not mount.get("RW", True):
-            for folder, _, names in os.walk(source):
-                found.update(os.path.join(folder, name) for name in names if os.path.isfile(os.path.join(folder, name)))
-                if len(found) > FILES_LIMIT:
-                    raise ReleaseError("%s is mounted as configuration and holds more than %d files" % (source, FILES_LIMIT))
-    return sorted(found)
+            paths = below(source, FILES_LIMIT)
+            if paths is None:
+                found[source] = NOT_RECORDED + "more than %d files" % FILES_LIMIT
+            else:
+                found.update((path, hash_file(path)) for path in paths)
+    return found
+
+
+def below(folder, limit):
+    """The regular files below a folder, or None if there are more than C(limit)."""
+    paths = []
+    for where, _, names in os.walk(folder):
+        paths += [os.path.join(where, name) for name in names if os.path.isfile(os.path.join(where, name))]
+        if len(paths) > limit:
+            return None
+    return sorted(paths)
 
 
 def hash_file(path):
-    """SHA-256 of a file's content, or why there is none ("missing", "too large", "unreadable: …")."""
+    """SHA-256 of a file's content, or why there is none ("missing", "unreadable: …", "not recorded: …")."""
     try:
-        if os.path.getsize(path) > FILE_LIMIT:
-            return "too large"
+        if os.path.getsize(path) > HASH_LIMIT:
+            return NOT_RECORDED + "larger than %d MiB" % (HASH_LIMIT // 2**20)
+        digest = hashlib.sha256()
         with open(path, "rb") as source:
-            return sha256(source.read(FILE_LIMIT + 1))
+            for block in iter(lambda: source.read(2**20), b""):
+                digest.update(block)
+        return digest.hexdigest()
     except FileNotFoundError:
         return "missing"
     except OSError as error:
@@ -193,7 +207,7 @@ def facts(container, known):
         "labels": {k: v for k, v in container.labels.items() if not k.startswith("com.docker.compose.")},
         "command": list(config.get("Entrypoint") or []) + list(config.get("Cmd") or []),
         "policy": container.policy_text,
-        "files": {path: hash_file(path) for path in config_files(container.raw.get("Mounts"))},
+        "files": config_files(container.raw.get("Mounts")),
         "count": 1,
     }
 

@@ -152,3 +152,48 @@ def test_starts_in_order_of_dependencies_then_kind():
     assert start_order(model, "sgdrt", kinds) == [["d"], ["g"], ["r"], ["s", "t"]]
     with pytest.raises(ReleaseError, match="circle"):
         start_order({"services": {"a": {"depends_on": {"b": {}}}, "b": {"depends_on": {"a": {}}}}}, "ab", {})
+
+
+def test_a_file_without_a_copy_is_refused_before_anything_changes_and_a_full_disk_afterwards_is_told(fleet, host, monkeypatch):
+    from ansible.module_utils.andon import apply, ledger, releases
+
+    monkeypatch.setattr(ledger, "FILE_LIMIT", 3)
+    fleet.deploy("v3", hosts=[host], config="limit: 3")
+    fleet.record("v3", hosts=[host])
+    release = Ledger(str(host.state)).get("v3")
+    apply.need_copies(release)
+    (host.folder / "app.yml").write_text("limit: 4")
+    with pytest.raises(ReleaseError, match=r"app.yml is not what it was in release v3, and no copy of it was kept"):
+        apply.need_copies(release)
+    (host.folder / "many").mkdir()
+    for name in "abc":
+        (host.folder / "many" / name).write_text(name)
+    monkeypatch.setattr(releases, "FILES_LIMIT", 2)
+    mounts = [{"Type": "bind", "Source": str(host.folder / "many"), "RW": writable} for writable in (True, False)]
+    assert releases.config_files(mounts[:1]) == {}, "a writable folder is data"
+    assert releases.config_files(mounts[1:]) == {str(host.folder / "many"): "not recorded: more than 2 files"}
+
+    def full(self, **words):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Ledger, "audit", full)
+    changed, words, notes = fleet.apply(host, "v1")
+    assert changed and words == "HEALTHY  on v1" and "No space left" in notes[-1]
+
+
+def test_whatever_goes_wrong_in_the_middle_the_host_goes_back(fleet, host, monkeypatch):
+    from ansible.module_utils.andon import apply
+
+    calls = []
+
+    def broken(*args):
+        calls.append(args)
+        if len(calls) == 1:
+            raise KeyError("a bug")
+        return []
+
+    monkeypatch.setattr(apply, "start_order", broken)
+    with pytest.raises(NotApplied, match="a bug"):
+        fleet.apply(host, "v1")
+    images = {c["Name"]: c["Image"] for c in host.engine.state["containers"].values()}
+    assert images["/trading-algo-1"] == host.v2 and (host.folder / "app.yml").read_text() == "limit: 9"
