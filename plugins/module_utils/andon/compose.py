@@ -111,7 +111,7 @@ def mismatches(model, services):
     for name, one in sorted(services.items()):
         said = (model.get("services") or {}).get(name)
         if said is None:
-            found.append("service %s runs and is not in the Compose files" % name)
+            found.append("service %s runs and is not in the Compose files (docker compose up -d --remove-orphans)" % name)
             continue
         if said.get("image") and said["image"] not in (one["image"], one["image_id"]):
             found.append("service %s runs image %s, the Compose files say %s" % (name, one["image"], said["image"]))

@@ -159,6 +159,11 @@ def test_a_file_without_a_copy_is_refused_before_anything_changes_and_a_full_dis
 
     monkeypatch.setattr(ledger, "FILE_LIMIT", 3)
     fleet.deploy("v3", hosts=[host], config="limit: 3")
+    with pytest.raises(ReleaseError, match="service extra runs and is not in the Compose files"):
+        fleet.record("v3", hosts=[host])
+    engine = host.engine
+    engine("rm", "trading-extra-1")
+    engine.save()
     fleet.record("v3", hosts=[host])
     release = Ledger(str(host.state)).get("v3")
     apply.need_copies(release)
