@@ -8,7 +8,8 @@ image() { # an image of one program; the host's own /usr is mounted into its con
     mkdir -p "$root"/app "$root"/usr "$root"/proc "$root"/sys "$root"/dev "$root"/tmp "$root"/etc "$root"/var/log/trading
     for folder in bin sbin lib lib64; do ln -s "usr/$folder" "$root/$folder"; done
     cp /opt/lab/trader.py "$root/app/"
-    tar -C "$root" -c . | docker import - trading:1 >/dev/null
+    # The same bytes on every host, so that it is the same image on every host (andon skew compares).
+    tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$root" -c . | docker import - trading:1 >/dev/null
     rm -rf "$root"
 }
 case $1 in

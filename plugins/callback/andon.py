@@ -212,6 +212,20 @@ class CallbackModule(Default):
                 C.COLOR_ERROR,
             )
 
+    # Items of a loop: the whole task's result says it; the ordinary output would break the JSON.
+
+    def v2_runner_item_on_ok(self, result):
+        if self._loud:
+            super().v2_runner_item_on_ok(result)
+
+    def v2_runner_item_on_failed(self, result):
+        if self._loud:
+            super().v2_runner_item_on_failed(result)
+
+    def v2_runner_item_on_skipped(self, result):
+        if self._loud:
+            super().v2_runner_item_on_skipped(result)
+
     # The end
 
     def v2_playbook_on_stats(self, stats):

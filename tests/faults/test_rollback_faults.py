@@ -1,0 +1,115 @@
+"""rollback on real hosts: moved tags, a bastion that dies in the middle, a canary that fails, hosts that differ."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.faults.conftest import ALL
+
+COVERED = sorted(ALL - {"ledger"})
+
+
+@pytest.fixture
+def trading(lab):
+    """The lab with v1 recorded and good; afterwards every host has the image and the files that it had."""
+    original = {host: lab.sh(host, "docker image inspect -f '{{.Id}}' trading:1") for host in lab.hosts}
+    settled(lab)
+    result = lab.run("record_release", release_name="v1")
+    assert result.code == 0 and result.report["headline"] == "RECORDED v1: OK, 3/3 hosts, good", result
+    yield lab
+    for host in lab.hosts:
+        lab.sh(host, f"docker tag {original[host]} trading:1; cp -f /opt/lab/compose.yml /srv/trading/compose.yml; rm -rf /var/lib/andon/releases")
+
+
+def settled(lab):
+    """Waits until every covered container is healthy: a recording right after a boot is not a good one."""
+    end = time.monotonic() + 120
+    while any(lab.sh(h, "docker ps --filter health=healthy --format '{{.Names}}' | wc -l") != "5" for h in lab.hosts):
+        assert time.monotonic() < end, "the lab did not become healthy"
+        time.sleep(0.2)
+
+
+def deploy(lab, line, *hosts):
+    """Deploys trading:1 with one more line in its recipe: the tag moves."""
+    for host in hosts or lab.hosts:
+        lab.sh(
+            host,
+            f"cd /srv/trading && printf 'FROM trading:1\\n{line}\\n' | DOCKER_BUILDKIT=0 docker build -q -t trading:1 - && docker compose -p trading up -d",
+            timeout=180,
+        )
+
+
+def image_ids(lab, host):
+    return set(lab.sh(host, "docker inspect -f '{{.Image}}' " + " ".join(COVERED)).split())
+
+
+def test_a_moved_tag_starts_the_recorded_image_and_a_killed_bastion_is_taken_over(trading):
+    lab = trading
+    old = {host: image_ids(lab, host) for host in lab.hosts}
+    deploy(lab, "ENV POWER_PEG=1")
+    assert all(image_ids(lab, h) != old[h] for h in lab.hosts)
+    run = lab.start("rollback", confirm="v1")
+    end = time.monotonic() + 120
+    while "begun" not in lab.sh("host-a", "cat /var/lib/andon/releases/rollback.json 2>/dev/null", check=False):
+        assert time.monotonic() < end and run.poll() is None, "the canary never began"
+        time.sleep(0.1)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+    assert lab.sh("host-c", "cat /var/lib/andon/lock.json"), "the dead run's lock is still there"
+
+    plan = lab.run("rollback", "--check")
+    assert plan.code == 0 and plan.report["data"]["plan"]["target"] == "v1", plan
+    result = lab.run("rollback", confirm="v1")
+    assert result.code == 0 and result.report["headline"].startswith("ROLLED BACK to v1: OK, 3/3 hosts"), result
+    for host in lab.hosts:
+        assert image_ids(lab, host) == old[host], "the tag trading:1 has moved, and did not decide"
+        assert lab.sh(host, "test -e /var/lib/andon/lock.json; echo $?") == "1"
+    assert lab.run("rollback", confirm="v1").report["headline"] == "OK: every host is on v1 already"
+
+
+def test_a_canary_that_never_gets_healthy_is_put_back_and_the_others_are_not_touched(trading):
+    lab = trading
+    deploy(lab, "ENV RELEASE=2")
+    settled(lab)
+    before = {h: lab.sh(h, "docker inspect -f '{{.Id}}' " + " ".join(COVERED)) for h in lab.hosts}
+    images = image_ids(lab, "host-a")
+    # On the canary the recorded release no longer gets healthy (its ledger is made whole again around the change).
+    lab.sh(
+        "host-a",
+        "python3 - <<'E'\n"
+        "import json, hashlib\n"
+        "base = '/var/lib/andon/releases/v1/'\n"
+        "path = base + 'models/trading.json'\n"
+        "model = json.load(open(path))\n"
+        "model['services']['feed']['healthcheck'] = {'test': ['CMD', '/bin/false'], 'interval': '1s', 'retries': 1}\n"
+        "open(path, 'w').write(json.dumps(model))\n"
+        "manifest = json.load(open(base + 'manifest.json'))\n"
+        "manifest['files']['models/trading.json'] = hashlib.sha256(open(path, 'rb').read()).hexdigest()\n"
+        "open(base + 'manifest.json', 'w').write(json.dumps(manifest))\n"
+        "E\nrm /var/lib/andon/releases/v1/health.jsonl",
+    )
+    result = lab.run("rollback", to="v1", confirm="v1", releases_not_good=True, releases_health_wait=10)
+    assert result.code == 2 and result.report["headline"] == "ROLLBACK FAILED: 0/3 hosts are on v1", result
+    assert "put back on what it had before" in str(result.report["data"]["failed"]["host-a"])
+    assert image_ids(lab, "host-a") == images and lab.running("host-a") == ALL
+    for host in ("host-b", "host-c"):
+        assert lab.sh(host, "docker inspect -f '{{.Id}}' " + " ".join(COVERED)) == before[host]
+
+
+def test_knight_one_host_on_other_code_is_seen_halted_rolled_back_and_resumed(trading):
+    lab = trading
+    deploy(lab, "ENV POWER_PEG=1", "host-c")
+    seen = lab.run("check_skew")
+    assert seen.code == 2 and {d["odd"][0] for d in seen.report["data"]["differences"]} == {"host-c"}, seen
+    assert lab.run("record_release", release_name="v2").code == 2
+    result = lab.run("rollback", confirm="v1")
+    assert result.code == 0 and result.report["headline"] == "ROLLED BACK to v1: OK, 3/3 hosts, HALTED", result
+    lab.assert_halted(*lab.hosts)
+    resumed = lab.run("resume", confirm="all")
+    assert resumed.code == 0 and all(lab.running(h) == ALL for h in lab.hosts), resumed
+    assert lab.policies("host-c") == lab.policies("host-a")
+    assert lab.run("check_skew").code == 0
