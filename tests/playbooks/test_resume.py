@@ -29,6 +29,7 @@ def test_starts_in_order_with_the_old_policies_and_lifts_the_latch(fleet):
         assert starts(host) == ["feed", "adapter-sim", "momentum"]
         assert host.running() == {"feed", "adapter-sim", "momentum", "ledger"}
         assert {c["Name"][1:]: c["HostConfig"]["RestartPolicy"]["Name"] for c in host.read()["containers"]}["meanrev"] == "on-failure"
+        assert not (Path(host.state) / "lock.json").exists(), "the fleet's lock was not given back"
         assert host.latch() is None and list((Path(host.state) / "halts" / "lifted").iterdir()), "the lifted latch is kept"
     again = fleet.run("resume", confirm="all")
     assert again.code == 2 and "nothing is halted" in " ".join(again.report["summary"]), again
@@ -59,7 +60,7 @@ def test_canary_failure_never_reaches_the_second_host(fleet):
 
 
 @pytest.mark.parametrize(
-    "case", ["unconfirmed", "dead host", "other incident", "changed plan", "unreadable latch", "jumped over"], ids=lambda c: c.replace(" ", "-")
+    "case", ["unconfirmed", "dead host", "other incident", "changed plan", "unreadable latch", "locked", "jumped over"], ids=lambda c: c.replace(" ", "-")
 )
 def test_refusals_start_nothing(fleet, case):
     assert fleet.run("emergency_stop").code == 0
@@ -78,6 +79,10 @@ def test_refusals_start_nothing(fleet, case):
     elif case == "unreadable latch":
         latch.write_text("{")
         words = "h2 is UNKNOWN"
+    elif case == "locked":
+        lock = {"owner": "other", "run_id": "r1", "verb": "rollback", "at": "2026-11-22T03:00:00.000Z", "expires": "2099-11-22T03:00:00.000Z"}
+        (Path(fleet.hosts["h2"].state) / "lock.json").write_text(json.dumps(lock))
+        words = "held by other"
     else:
         flags = ["--start-at-task", "Start"]
     result = fleet.run("resume", *flags, **extra)
