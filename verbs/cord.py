@@ -133,14 +133,29 @@ def resume_command(settings: Settings, strategy: str | None, incident: str | Non
     run_playbook(settings, "resume", extra | {"confirm": target, "andon_plan": plan["digest"]}, limit=limit)
 
 
+def show_incident() -> None:
+    """The open incident on the screen, if there is one. Whatever is wrong with its files must not hide the fleet's state."""
+    from andon import incidents
+
+    try:
+        name = incidents.current()
+        lines = incidents.incident_screen(incidents.load(name), time.time(), incidents.severities()[0]) if name else []
+    except Exception as error:  # noqa: BLE001 (a damaged journal has its own verb)
+        lines = [f"WARNING: the open incident cannot be shown ({error}). Next: andon verify"]
+    for line in lines:
+        click.echo(line)
+
+
 @click.command("status")
 @limit_option
 @click.pass_obj
 def status_command(settings: Settings, limit: str | None) -> NoReturn:
-    """What is halted, by whom and why, and what runs, per host. Read-only.
+    """What is halted, by whom and why, and what runs, per host; the open incident's clock above it. Read-only.
 
     \b
     andon status
     andon --json status
     """
+    if not settings.json:
+        show_incident()
     run_playbook(settings, "status", {}, limit=limit)
