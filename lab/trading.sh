@@ -38,10 +38,10 @@ reset) # back to what a fresh host has: engine and sshd on, no latch, exactly th
     docker ps -aq --no-trunc | sort >/run/lab/all
     docker ps -aq --no-trunc --filter label=com.docker.compose.project=trading | sort >/run/lab/project
     comm -23 /run/lab/all /run/lab/project | xargs -r docker rm -f >/dev/null
-    # A container that runs with the policy it was made with stays as it is: most tests touch few of them.
-    docker compose -p trading ps -aq | xargs -r docker inspect --format '{{.Id}} {{.HostConfig.RestartPolicy.Name}} {{index .Config.Labels "lab.policy"}} {{.State.Status}}' |
-        while read -r id policy wanted status; do
-            if [ "$policy" != "$wanted" ] || [ "$status" != running ]; then echo "$id"; fi
+    # A container that runs with the policy and without the memory limit that it was made with stays as it is: most tests touch few of them.
+    docker compose -p trading ps -aq | xargs -r docker inspect --format '{{.Id}} {{.HostConfig.RestartPolicy.Name}} {{index .Config.Labels "lab.policy"}} {{.State.Status}} {{.HostConfig.Memory}}' |
+        while read -r id policy wanted status memory; do
+            if [ "$policy" != "$wanted" ] || [ "$status" != running ] || [ "$memory" != 0 ]; then echo "$id"; fi
         done | xargs -r docker rm -f >/dev/null
     docker compose -p trading up -d >/dev/null 2>/var/log/compose.log || { cat /var/log/compose.log; exit 1; }
     ;;
