@@ -36,5 +36,6 @@ def containers(sh: Shell) -> dict[str, dict[str, Any]]:
 
 def programs(sh: Shell) -> set[str]:
     """Names of the trading programs that have a process on the host, as the kernel lists them (no engine)."""
-    lines = sh("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\000' ' ' | grep -o 'trader.py --name [a-z-]*' || true").splitlines()
-    return {line.split()[-1] for line in lines}
+    # The pattern does not match itself, which is in this command's own arguments.
+    words = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\000' ' ' | grep -o '/app/trader.py --name [a-z-]\\+' || true"
+    return {line.split()[-1] for line in sh(words).splitlines()}
