@@ -4,13 +4,20 @@ set -eu
 cd /srv/trading
 image() { # an image of one program; the host's own /usr is mounted into its containers, read-only
     docker image inspect trading:1 >/dev/null 2>&1 && return 0
-    root=$(mktemp -d)
+    work=$(mktemp -d)
+    root=$work/root
     mkdir -p "$root"/app "$root"/usr "$root"/proc "$root"/sys "$root"/dev "$root"/tmp "$root"/etc "$root"/var/log/trading
     for folder in bin sbin lib lib64; do ln -s "usr/$folder" "$root/$folder"; done
     cp /opt/lab/trader.py "$root/app/"
-    # The same bytes on every host, so that it is the same image on every host (andon skew compares).
-    tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$root" -c . | docker import - trading:1 >/dev/null
-    rm -rf "$root"
+    # The same digest on every host, as from a registry: the same bytes in the layer, and a configuration without the time of
+    # day, which `docker import` would put there (health and andon skew compare digests).
+    tar -C "$root" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf "$work/layer.tar" .
+    sum=$(sha256sum "$work/layer.tar" | cut -d' ' -f1)
+    printf '{"architecture":"%s","os":"linux","created":"2026-11-01T00:00:00Z","config":{},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
+        "$(docker version --format '{{.Server.Arch}}')" "$sum" >"$work/config.json"
+    printf '[{"Config":"config.json","RepoTags":["trading:1"],"Layers":["layer.tar"]}]' >"$work/manifest.json"
+    tar -C "$work" -c manifest.json config.json layer.tar | docker load -q >/dev/null
+    rm -rf "$work"
 }
 case $1 in
 up)
@@ -38,10 +45,10 @@ reset) # back to what a fresh host has: engine and sshd on, no latch, exactly th
     docker ps -aq --no-trunc | sort >/run/lab/all
     docker ps -aq --no-trunc --filter label=com.docker.compose.project=trading | sort >/run/lab/project
     comm -23 /run/lab/all /run/lab/project | xargs -r docker rm -f >/dev/null
-    # A container that runs with the policy it was made with stays as it is: most tests touch few of them.
-    docker compose -p trading ps -aq | xargs -r docker inspect --format '{{.Id}} {{.HostConfig.RestartPolicy.Name}} {{index .Config.Labels "lab.policy"}} {{.State.Status}}' |
-        while read -r id policy wanted status; do
-            if [ "$policy" != "$wanted" ] || [ "$status" != running ]; then echo "$id"; fi
+    # A container that runs with the policy and without the memory limit that it was made with stays as it is: most tests touch few of them.
+    docker compose -p trading ps -aq | xargs -r docker inspect --format '{{.Id}} {{.HostConfig.RestartPolicy.Name}} {{index .Config.Labels "lab.policy"}} {{.State.Status}} {{.HostConfig.Memory}}' |
+        while read -r id policy wanted status memory; do
+            if [ "$policy" != "$wanted" ] || [ "$status" != running ] || [ "$memory" != 0 ]; then echo "$id"; fi
         done | xargs -r docker rm -f >/dev/null
     docker compose -p trading up -d >/dev/null 2>/var/log/compose.log || { cat /var/log/compose.log; exit 1; }
     ;;

@@ -34,7 +34,7 @@ def render(form, container):
         if index:
             return json.dumps(container["Config"]["Labels"].get(index.group(1), ""))
         if inner.startswith("json "):
-            return json.dumps(field(container, inner[5:]))
+            return json.dumps(field(container, inner[5:]), separators=(",", ":"))  # Go writes no spaces
         return str(field(container, inner))
 
     return re.sub(r"\{\{(.*?)\}\}", one, form)

@@ -119,8 +119,10 @@ policed_of() { # policed_of LINES: sets policed to the ids whose restart policy 
     policed=
     old=$IFS; IFS=$NL
     for one in $1; do
-        case $one in
-        *'"restart_policy":{"Name":"no"'* | *'"restart_policy":{"Name":""'*) ;;
+        # Which of its two fields comes first differs: with a label that is not there, the CLI answers from the raw JSON.
+        policy=${one#*'"restart_policy":{'}
+        case ${policy%%\}*} in
+        *'"Name":"no"'* | *'"Name":""'*) ;;
         *) id=${one#'{"id":"'}; policed="$policed ${id%%\"*}" ;;
         esac
     done

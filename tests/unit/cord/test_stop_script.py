@@ -118,3 +118,10 @@ def test_hostile_names_and_labels_are_data(host, tmp_path):
     assert stop.judge(answer)[0] == "HALTED" and not (tmp_path / "pwned").exists()
     rows = stop.container_rows(answer, "graceful")
     assert "\x1b" not in json.dumps(rows)
+
+
+@pytest.mark.parametrize("names", [("Name", "MaximumRetryCount"), ("MaximumRetryCount", "Name")], ids="-".join)
+def test_a_second_press_sets_no_policy_again_whichever_field_the_cli_writes_first(host, names):
+    off = {"Name": "no", "MaximumRetryCount": 0}
+    host.change(containers=[one | {"HostConfig": {"RestartPolicy": {name: off[name] for name in names}}} for one in standard()])
+    assert [step["name"] for step in press(host).steps] == ["stop"]

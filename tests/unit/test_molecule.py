@@ -1,0 +1,29 @@
+"""The Molecule scenarios test what they say, and only Molecule runs their tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SCENARIOS = sorted(p.parent for p in (ROOT / "tests" / "molecule").glob("*/molecule.yml") if p.parent.name != "default")
+
+
+def test_the_verbs_whose_end_state_is_on_hosts_have_one():
+    assert {"emergency_stop", "resume", "kill_strategy", "restart", "limit_memory"} <= {scenario.name for scenario in SCENARIOS}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
+def test_a_scenario_runs_its_root_shim_and_has_tests(scenario):
+    (play,) = yaml.safe_load((scenario / "converge.yml").read_text())
+    assert (scenario / play["ansible.builtin.import_playbook"]).resolve() == ROOT / f"{scenario.name}.yml"
+    # Molecule passes over a verify without tests in silence.
+    assert (scenario / "tests" / f"test_{scenario.name}.py").exists()
+    own = yaml.safe_load((scenario / "molecule.yml").read_text()) or {}
+    assert "verify" in own.get("scenario", {}).get("test_sequence", ["verify"])
+
+
+def test_a_plain_pytest_run_collects_none_of_them(request):
+    assert "*/tests/molecule" in request.config.getini("norecursedirs")
