@@ -239,9 +239,7 @@ def last_tick(mode: str = "now") -> dict[str, float] | None:
         lab.docker("exec", box, "sh", "-c", run, "sh", TICKER)
         wait = f'until [ "$(ls /run/ticks | wc -l)" = {TICKERS} ]; do sleep 0.1; done'
         lab.docker("exec", box, "timeout", "60", "sh", "-c", wait)
-        done = subprocess.run(
-            ["ssh", "-F", str(lab.STATE / "ssh_config"), host, script(mode)], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-        )
+        done = subprocess.run([*ssh, script(mode)], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
         answer = stop.parse(done.stdout)
         verdict, why = stop.judge(answer)
         if verdict != stop.HALTED or not answer.began or answer.began[0] is None or not answer.ended:
