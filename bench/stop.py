@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The emergency stop against a bare parallel ssh, clush, and the ordinary playbook, in one run on 1, 10 and 50 SSH targets.
 
-    ./dev bench stop [--rounds 5] [--targets 1,10,50] [--skip ordinary]
+    ./dev bench stop [--rounds 5] [--targets 1,10,50] [--skip ordinary] [--against CHECKOUT]
 
 Every way stops the same stand-in containers on the same real sshd (bench/farm.py); each run is checked: a way after which a
 container still runs ends the benchmark. The table goes to bench/README.md. With the lab up, the last application tick of a
@@ -41,7 +41,7 @@ README = ROOT / "bench" / "README.md"
 BEGIN, END = "<!-- stop:begin -->", "<!-- stop:end -->"
 BASE = "bare ssh"
 # (row, what it is); the order of the table.
-WAYS = ("andon, cold", "andon, warm", BASE, "bare ssh, warm", "clush", "ordinary, cold", "ordinary, warm")
+WAYS = ("andon, cold", "andon, warm", "other, cold", "other, warm", BASE, "bare ssh, warm", "clush", "ordinary, cold", "ordinary, warm")
 STOP_SH = ROOT / "roles" / "emergency_stop" / "files" / "stop.sh"
 TICKERS = 20
 
@@ -92,11 +92,12 @@ def cpu_of_children() -> float:
 class Ways:
     """The ways to stop a farm; each returns when its command has ended, and fails in words when the stop failed."""
 
-    def __init__(self, farm: Farm, count: int) -> None:
+    def __init__(self, farm: Farm, count: int, other: Path | None = None) -> None:
         self.farm = farm
         self.count = count
+        self.other = other
         self.inventory = farm.inventory(count)
-        self.sockets = {name: farm.folder / name for name in ("a", "b", "o")}
+        self.sockets = {name: farm.folder / name for name in ("a", "b", "o", "x")}
         for path in self.sockets.values():
             path.mkdir(mode=0o700, exist_ok=True)
         self.script = script()
@@ -108,8 +109,13 @@ class Ways:
         if done.returncode:
             raise lab.LabError(f"{' '.join(argv[:4])} ended with {done.returncode}, so there is nothing to compare:\n{(done.stdout + done.stderr)[-1500:]}")
 
-    def andon(self) -> None:
-        self._ansible([sys.executable, str(ROOT / "cli.py"), "-i", str(self.inventory), "stop", "--yes"], "a")
+    def andon(self, checkout: Path = ROOT, sockets: str = "a") -> None:
+        self._ansible([sys.executable, str(checkout / "cli.py"), "-i", str(self.inventory), "stop", "--yes"], sockets)
+
+    def another(self) -> None:
+        """The same by another checkout: before and after a change, in one run."""
+        if self.other:
+            self.andon(self.other, "x")
 
     def ordinary(self) -> None:
         """Facts, then one task per container; Ansible's own defaults (5 forks, no pipelining)."""
@@ -162,6 +168,10 @@ class Ways:
         if not list(self.sockets["b"].iterdir()):
             self.bare_warm()
         yield "bare ssh, warm", self._timed(self.bare_warm)
+        if self.other:
+            self.farm.close(self.sockets["x"])
+            yield "other, cold", self._timed(self.another)
+            yield "other, warm", self._timed(self.another)
         if shutil.which("clush") and "clush" not in skip:
             yield "clush", self._timed(self.clush)
         if slow and "ordinary" not in skip:
@@ -174,16 +184,15 @@ class Ways:
             self.farm.close(path)
 
 
-def measure(farm: Farm, targets: int, rounds: int, slow_rounds: int, skip: frozenset[str]) -> Series:
+def measure(farm: Farm, targets: int, options: argparse.Namespace) -> Series:
     series = Series(targets)
-    ways = Ways(farm, targets)
+    ways = Ways(farm, targets, options.against)
     try:
-        for number in range(rounds):
-            for way, sample in ways.round(number < slow_rounds, skip):
+        for turn in range(options.rounds):
+            for way, sample in ways.round(turn < options.slow_rounds, options.skip):
                 series.samples.setdefault(way, []).append(sample)
-                say(
-                    f"{targets} targets, round {number + 1}/{rounds}: {way}: all down after {sample.down:.2f} s, ended after {sample.ended:.2f} s, {sample.cpu:.2f} s of CPU"
-                )
+                words = f"all down after {sample.down:.2f} s, ended after {sample.ended:.2f} s, {sample.cpu:.2f} s of CPU"
+                say(f"{targets} targets, round {turn + 1}/{options.rounds}: {way}: {words}")
     finally:
         ways.close()
     return series
@@ -262,7 +271,7 @@ def say(line: str) -> None:
     print("bench: " + line, file=sys.stderr, flush=True)
 
 
-def number(value: float | None, form: str = "%.2f") -> str:
+def shown(value: float | None, form: str = "%.2f") -> str:
     return "–" if value is None else form % value
 
 
@@ -271,9 +280,9 @@ def table(all_series: Iterable[Series]) -> list[str]:
     for series in all_series:
         for way in WAYS:
             if way in series.samples:
-                cells = [str(series.targets), way, str(len(series.samples[way])), number(series.median(way, "down")), number(series.median(way, "ended"))]
-                cells.append(number(series.median(way, "cpu")))
-                cells += [number(series.ratio(way)), number(series.ratio(way, "down"))]
+                cells = [str(series.targets), way, str(len(series.samples[way])), shown(series.median(way, "down")), shown(series.median(way, "ended"))]
+                cells.append(shown(series.median(way, "cpu")))
+                cells += [shown(series.ratio(way)), shown(series.ratio(way, "down"))]
                 lines.append("| " + " | ".join(cells) + " |")
     return lines
 
@@ -368,7 +377,7 @@ def run(options: argparse.Namespace) -> None:
     found = []
     with Farm(tag, max(options.targets)) as farm:
         for targets in options.targets:
-            found.append(measure(farm, targets, options.rounds, options.slow_rounds, options.skip))
+            found.append(measure(farm, targets, options))
             loads.append(os.getloadavg()[0])
     text = page(found, costs, tick, loads)
     print(text)
@@ -383,6 +392,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--slow-rounds", type=int, default=1, help="rounds with the ordinary way, which takes minutes on 50 targets")
     parser.add_argument("--skip", type=lambda t: frozenset(t.split(",")), default=frozenset(), help="ordinary, clush")
+    parser.add_argument("--against", type=lambda p: Path(p).resolve(), help="another checkout of Andon, measured in the same rounds (before a change)")
     parser.add_argument("--dry", action="store_true", help="print only; leave bench/README.md as it is")
     options = parser.parse_args()
     if options.rounds < 1 or not all(1 <= n <= 99 for n in options.targets):
