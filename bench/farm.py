@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -65,11 +66,17 @@ class Farm:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # By label, not by id: Ctrl-C may have come between the container's creation and its id.
-        ids = leftovers()
-        if ids:
-            lab.docker("rm", "-f", "-v", *ids)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        # A second Ctrl-C must not leave the container behind.
+        old = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            # By label, not by id: Ctrl-C may have come between the container's creation and its id.
+            ids = leftovers()
+            if ids:
+                lab.docker("rm", "-f", "-v", *ids)
+            shutil.rmtree(self.folder, ignore_errors=True)
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
 
     def _start(self) -> None:
         stale = leftovers()

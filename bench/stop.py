@@ -360,7 +360,7 @@ def between(text: str, new: str) -> str:
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """One benchmark per checkout at a time: two would measure each other, and remove each other's targets."""
-    with open(Path(tempfile.gettempdir()) / f"andon-bench-{lab.DIGEST}-{os.getuid()}.lock", "w") as lock:
+    with open(__file__) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -368,8 +368,7 @@ def alone() -> Iterator[None]:
         yield
 
 
-def run(options: argparse.Namespace) -> None:
-    tag = require()
+def run(options: argparse.Namespace, tag: str) -> None:
     between(README.read_text(), "")
     loads = [os.getloadavg()[0]]
     costs = start_costs(options.rounds)
@@ -399,8 +398,9 @@ def main() -> int:
         parser.error("--rounds is at least 1, --targets are numbers from 1 to 99")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        tag = require()
         with alone():
-            run(options)
+            run(options, tag)
     except KeyboardInterrupt:
         print("bench: interrupted; the targets are removed, bench/README.md is as it was", file=sys.stderr)
         return 130

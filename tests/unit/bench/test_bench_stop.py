@@ -58,6 +58,5 @@ def test_only_what_is_between_the_markers_changes():
 def test_no_engine_is_one_sentence(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("sys.argv", ["stop.py"])
-    monkeypatch.setattr(bench.tempfile, "gettempdir", lambda: str(tmp_path))
     assert bench.main() == 1
     assert capsys.readouterr().err.strip() == "bench: there is no container engine here; type: ./dev bench stop (it installs one)"
