@@ -23,6 +23,8 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.andon import incident_id, state, stop, text
 from ansible.plugins.action import ActionBase
 
+SCRIPT = Path(__file__).resolve().parents[2] / "roles" / "emergency_stop" / "files" / "stop.sh"
+
 
 class HostTimeout(Exception):
     """The host took longer than its deadline."""
@@ -48,9 +50,9 @@ def press_time(given):
     """When the key was pressed, Unix seconds on the bastion's clock: what the CLI says, else this run's own start."""
     if given:
         return float(given)
-    with open("/proc/%d/stat" % os.getppid(), encoding="ascii", errors="replace") as source:
+    with open("/proc/%d/stat" % os.getppid(), encoding="utf-8", errors="replace") as source:
         started = float(source.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-    with open("/proc/uptime", encoding="ascii") as source:
+    with open("/proc/uptime", encoding="utf-8") as source:
         uptime = float(source.read().split()[0])
     return time.time() - (uptime - started)
 
@@ -66,7 +68,7 @@ class ActionModule(ActionBase):
         self._connection.andon_attempts = self._attempts
         began = time.monotonic()
         try:
-            result = self._attempt(self._task.args, began)
+            result = self._attempt(self._variables(task_vars or {}), began)
         except ValueError as error:  # bad input: nothing was sent to the host
             result = self._nothing_sent(stop.REFUSED, text.clean(error, 300))
         except (AnsibleError, OSError) as error:
@@ -77,6 +79,22 @@ class ActionModule(ActionBase):
             changed=result.pop("acted", False),
         )
         return result
+
+    def _variables(self, task_vars):
+        """{option: value} for the task's {option: variable's name, or several of which the first that is defined counts}.
+
+        A value that is no template costs nothing here; as an argument of the task each would be a template to compile.
+
+        Raises:
+            AnsibleError: a value is a template that cannot be resolved.
+        """
+        values = {}
+        for option, names in self._task.args.items():
+            for name in [names] if isinstance(names, str) else names:
+                if name in task_vars:
+                    values[option] = self._templar.template(task_vars[name])
+                    break
+        return values
 
     @staticmethod
     def _nothing_sent(verdict, why):
@@ -101,9 +119,8 @@ class ActionModule(ActionBase):
         pressed = press_time(args.get("pressed_at"))
         incident = args.get("incident") or incident_id.current_or_new(pressed)
         who = state.actor()
-        source = self._task.args["script"]
         script = stop.script(
-            Path(source).read_text(encoding="utf-8"),
+            SCRIPT.read_text(encoding="utf-8"),
             cli=args.get("container_cli") or "docker",
             mode=mode,
             grace=args.get("grace", 5),
