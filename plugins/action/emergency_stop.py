@@ -65,6 +65,7 @@ class ActionModule(ActionBase):
         self._attempts = getattr(self._connection, "andon_attempts", 0) + 1
         self._connection.andon_attempts = self._attempts
         began = time.monotonic()
+        self._begin_venues(task_vars or {})
         try:
             result = self._attempt(self._task.args, began)
         except ValueError as error:  # bad input: nothing was sent to the host
@@ -77,6 +78,16 @@ class ActionModule(ActionBase):
             changed=result.pop("acted", False),
         )
         return result
+
+    def _begin_venues(self, task_vars):
+        """The first host's task starts the process that cancels at the venues, and does not wait for it (venue_stop.py)."""
+        # What goes wrong here is found by the verdict, which starts the process itself when there is none.
+        with contextlib.suppress(Exception):
+            first = task_vars["ansible_play_hosts_all"][0]
+            if self._attempts == 1 and task_vars.get("andon_venues") and task_vars["inventory_hostname"] == first:
+                from ansible.module_utils.andon import venue_stop  # only where there are venues: nothing more stands in front of a stop
+
+                venue_stop.begin(task_vars, self._templar, check=bool(self._task.check_mode), strategy=self._task.args.get("strategy"))
 
     @staticmethod
     def _nothing_sent(verdict, why):

@@ -14,23 +14,18 @@ import ipaddress
 import json
 import os
 import re
+import socket
+import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from .state import state_dir, utc_now, write_atomic
 from .text import clean, nearest, plural, valid_id
-
-CANCELLED = "CANCELLED"
-NOT_CANCELLED = "NOT CANCELLED"
-WOULD_CANCEL = "WOULD CANCEL"
-UNKNOWN = "UNKNOWN"
-REFUSED = "REFUSED"
-OK = "OK"
-BAD = "NOT OK"
+from .venue_words import BAD, CANCELLED, NO_POSITIONS, NOT_CANCELLED, OK, REFUSED, UNKNOWN, WOULD_CANCEL
 
 BUDGET = 10.0  # seconds for all venues together
 TIMEOUT = 4.0  # seconds for one request: two of them fit into the budget
@@ -49,8 +44,10 @@ CREDENTIALS = {
     "private_key": "privateKey",
 }
 KEYS = ("name", "ccxt", "account", "credentials", "symbols", "sections", "prefix", "options", "timeout_s", "urls", "keep_stops")
-# ccxt ids whose fetch_open_orders knows the parameter `paginate` (read in ccxt 4.5.90); elsewhere it would be sent to the venue.
-PAGINATES = ("blofin", "bybit", "coinbase", "coinbaseexchange", "kucoin", "okx")
+# How to turn the page of open orders: the field in an order's raw data, the parameter, the most pages. ccxt's own `paginate` is not used:
+# in 4.5.90 it cuts what it gathered down to one page, and answers errors within by asking again. Elsewhere a full page is UNKNOWN.
+CURSORS = {"bybit": ("nextPageCursor", "cursor")}
+PAGES = 40
 # There a cancel of everything ignores the symbol: all orders of the account go (read in ccxt 4.5.90).
 BULK_IGNORES_SYMBOL = ("kraken",)
 
@@ -61,6 +58,10 @@ class ConfigError(ValueError):
 
 class OutOfTime(Exception):
     """The budget is used up."""
+
+
+class Broken(Exception):
+    """The way to the venue is broken; the message says at which layer."""
 
 
 @dataclass(frozen=True)
@@ -220,10 +221,9 @@ def connect(venue: Venue) -> Any:
     except ImportError as error:
         raise ConfigError("ccxt is not installed on the bastion: pip install --require-hashes -r requirements-venues.lock") from error
     if venue.exchange not in ccxt.exchanges:
-        near = nearest(venue.exchange, ccxt.exchanges)
-        raise ConfigError(
-            "ccxt %s has no exchange '%s'%s" % (ccxt.__version__, clean(venue.exchange, 40), "; did you mean %s?" % ", ".join(near) if near else "")
-        )
+        near = ", ".join(nearest(venue.exchange, ccxt.exchanges))
+        words = "ccxt %s has no exchange '%s'" % (ccxt.__version__, clean(venue.exchange, 40))
+        raise ConfigError(words + ("; did you mean %s?" % near if near else ""))
     options = {"warnOnFetchOpenOrdersWithoutSymbol": False, **venue.options}
     client = getattr(ccxt, venue.exchange)({**venue.credentials, "enableRateLimit": True, "options": options})
     missing = [ours for ours, theirs in CREDENTIALS.items() if client.requiredCredentials.get(theirs) and not getattr(client, theirs, None)]
@@ -234,6 +234,9 @@ def connect(venue: Venue) -> Any:
         _need(not wrong, "urls: an address could not be replaced: %s" % clean(wrong[0] if wrong else "", 80))
     if os.environ.get("ANDON_VENUES_LOOPBACK"):
         _fence(client)
+    # A private call on the way to the markets (bybit has one) would hide what is wrong with key or clock; orders need no currencies.
+    if client.feature_value_by_type("spot", None, "fetchCurrencies", "private") is True:
+        client.has["fetchCurrencies"] = False
     # ccxt's own pacing spares the venue; a simulator on this machine needs none.
     client.enableRateLimit = not all(loopback(url) for url in _leaves(client.urls["api"]))
     return client
@@ -318,7 +321,9 @@ class Desk:
         self.client = self.client or connect(self.venue)
         path = state_dir() / "venues" / ("%s-%s-markets.json" % (self.venue.name, self.venue.exchange))
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            if not self.venue.urls and 0 <= time.time() - path.stat().st_mtime < MARKETS_AGE:
+            # marketHelperProps: there the loading of markets also fills tables that requests need.
+            usable = not self.venue.urls and not self.client.options.get("marketHelperProps")
+            if usable and 0 <= time.time() - path.stat().st_mtime < MARKETS_AGE:
                 self.client.set_markets(json.loads(path.read_text(encoding="utf-8")))
                 if all(symbol in self.client.markets for symbol in self.venue.symbols):
                     return
@@ -351,12 +356,18 @@ class Desk:
         else:
             kind = params.get("type") or self.client.options.get("defaultType") or "spot"
             limit = self.client.feature_value_by_type(kind, None if kind == "spot" else params.get("subType") or "linear", "fetchOpenOrders", "limit")
-        orders = self.read("fetch_open_orders", symbol, None, limit, dict(params))
-        if not limit or len(orders) < limit:
-            return orders, False
-        if self.venue.exchange in PAGINATES:
-            more = self.read("fetch_open_orders", symbol, None, limit, {**params, "paginate": True})
-            return more, len(more) >= 10 * limit  # ccxt asks for at most ten pages
+        received, sent = CURSORS.get(self.venue.exchange, ("", ""))
+        orders: list[dict[str, Any]] = []
+        for _ in range(PAGES):
+            page = self.read("fetch_open_orders", symbol, None, limit, dict(params))
+            orders += page
+            if not limit or len(page) < limit:
+                return orders, False
+            # ccxt sorts the orders and leaves the cursor at one of them.
+            cursor = next((o["info"][received] for o in page if received and o["info"].get(received)), None)
+            if cursor is None:
+                break
+            params = {**params, sent: cursor}
         return orders, True
 
     def listing(self) -> Listing:
@@ -526,10 +537,14 @@ class Desk:
         began = time.monotonic()
         try:
             row["stage"] = "connecting"
+            if status:
+                self.client = self.client or connect(self.venue)
+                row["status"] = {"layers": [], "venue": None, "skew": None, "credentials": None, "why": ""}
+                self.layers(row["status"])
             self.open()
             row["stage"] = "asking for its state"
             if status:
-                row["status"] = self.health()
+                self.health(row["status"])
             row["stage"] = "listing"
             found = self.listing()
             row["listed"] = len(found.ours)
@@ -542,6 +557,8 @@ class Desk:
             row["stage"] = "done"
         except OutOfTime:
             self._failed(row, UNKNOWN, "no answer in time while %s" % row["stage"])
+        except Broken as error:
+            self._failed(row, BAD, clean(error, 200))
         except ConfigError as error:
             self._failed(row, REFUSED, clean(error, 200))
         except Exception as error:  # whatever a venue or ccxt does: one venue must not take the others' verdict away
@@ -552,6 +569,9 @@ class Desk:
 
     @staticmethod
     def _failed(row: dict[str, Any], verdict: str, why: str) -> None:
+        facts = row["status"]
+        if facts and facts["why"] and facts["why"] not in why:  # what was found before says more than where it ended
+            why = "%s; %s" % (facts["why"], why)
         if row["stage"] == "reading positions":
             row["positions_why"] = why
         else:
@@ -580,14 +600,34 @@ class Desk:
 
     def _add_positions(self, row: dict[str, Any], found: Listing) -> None:
         if self.client.has.get("fetchPositions") not in (True, "emulated"):
-            row["positions_why"] = "the venue has no positions"
+            row["positions_why"] = NO_POSITIONS
             return
         row["positions"] = self.positions(found)
         row["unprotected"] = sorted({p["symbol"] for p in row["positions"] if p["protected"] != "full"})
 
-    def health(self) -> dict[str, Any]:
+    def layers(self, facts: dict[str, Any]) -> None:
+        """Name, TCP, TLS, one after the other, so that what is broken has a name. Raises Broken at the first that fails."""
+        urls = list(_leaves(self.client.urls["api"]))
+        parts = urlsplit(self.client.implode_hostname(urls[0]))
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        where, step = "%s:%d" % (parts.hostname, port), "DNS"
+        try:
+            found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+            facts["layers"].append("DNS OK  %s" % ", ".join(sorted({one[4][0] for one in found})[:4]))
+            step, began = "TCP", time.monotonic()
+            with socket.create_connection((parts.hostname, port), timeout=min(self.venue.timeout_s, max(self.clock.left(), 0.1))) as plain:
+                facts["layers"].append("TCP OK  %s, %d ms" % (where, 1000 * (time.monotonic() - began)))
+                if parts.scheme == "https":
+                    step = "TLS"
+                    with ssl.create_default_context().wrap_socket(plain, server_hostname=parts.hostname) as secure:
+                        facts["layers"].append("TLS OK  %s" % secure.version())
+        except OSError as error:  # socket.gaierror, TimeoutError and ssl.SSLError are OSErrors
+            words = "%s to %s: %s" % (step, where, clean(error, 120))
+            facts["layers"].append("%s FAILED  %s" % (step, words))
+            raise Broken(words) from error
+
+    def health(self, facts: dict[str, Any]) -> None:
         """Public call, clock, and a private read: only that shows that a key is good (check_required_credentials is local)."""
-        facts: dict[str, Any] = {"venue": None, "skew": None, "credentials": None, "why": ""}
         bad = []
         if self.client.has.get("fetchStatus") is True:
             facts["venue"] = clean(self.read("fetch_status").get("status"), 30)
@@ -601,9 +641,8 @@ class Desk:
                 bad.append("the clocks differ by %.1f s" % facts["skew"])
         facts["credentials"] = self._credentials()
         if facts["credentials"] != OK:
-            bad.append("credentials: %s" % facts["credentials"])
+            bad.append("credentials %s" % facts["credentials"])
         facts["why"] = "; ".join(bad)
-        return facts
 
     def _credentials(self) -> str:
         import ccxt
@@ -667,10 +706,9 @@ class Run:
             entries = [(name, one) for name, one in entries if name == only]
         self.entries = entries
         self.desks = {name: Desk(one) for name, one in entries if isinstance(one, Venue)}
-        self.threads: dict[str, threading.Thread] = {}
 
     def once(self, *, cancel: bool, status: bool = False, budget: float = BUDGET) -> list[dict[str, Any]]:
-        """One pass over all venues.
+        """One pass over all venues; for one call only, since a request that hangs may outlive it.
 
         Args:
             cancel: cancel what is ours; without it nothing is changed. status: also ask for state, clock, credentials.
@@ -684,27 +722,61 @@ class Run:
         for name, one in self.entries:
             if isinstance(one, ConfigError):
                 rows[name].update(verdict=REFUSED, why=clean(one, 200))
+        threads = {}
         for name, desk in self.desks.items():
-            self._start(name, desk, rows[name], clock, cancel, status)
-        for name in self.desks:
-            self.threads[name].join(max(clock.left(), 0))
-            if self.threads[name].is_alive():
-                copied = _snapshot(rows[name])
-                copied.update(why="no proof within %g s (%s)" % (budget, copied["stage"]), verdict=UNKNOWN)
-                rows[name] = copied
+            desk.clock = clock
+            threads[name] = threading.Thread(target=desk.pass_once, args=(rows[name], cancel, status), name=name, daemon=True)
+            threads[name].start()
+        for name, thread in threads.items():
+            thread.join(max(clock.left(), 0))
+            if thread.is_alive():
+                rows[name] = _snapshot(rows[name])
+                rows[name].update(why="no proof within %g s (%s)" % (budget, rows[name]["stage"]), verdict=UNKNOWN)
         return list(rows.values())
 
-    def _start(self, name: str, desk: Desk, row: dict[str, Any], clock: Clock, cancel: bool, status: bool) -> None:
-        before: threading.Thread | None = self.threads.get(name)
+    def follow(self, released: threading.Event, *, cancel: bool, budget: float = BUDGET, again: float = 2.0) -> list[dict[str, Any]]:
+        """Passes over all venues until `released` is set and then one more, which is the proof: it begins after that moment.
 
-        def work() -> None:
-            if before is not None:
-                before.join()  # a request of the last pass that still hangs ends at its own timeout
-            desk.clock = clock
-            desk.pass_once(row, cancel, status)
+        Each venue goes on by itself, so that one which hangs does not keep the others from their last pass.
 
-        self.threads[name] = threading.Thread(target=work, name=name, daemon=True)
-        self.threads[name].start()
+        Args:
+            cancel: as in `once`. budget: seconds for a pass, and for the last one from the release on. again: seconds between passes.
+
+        Returns:
+            one row per venue; UNKNOWN where the last pass did not end in time.
+        """
+        last = {name: blank(name, one if isinstance(one, Venue) else None) for name, one in self.entries}
+        final: dict[str, dict[str, Any]] = {}
+        end = Clock(float("inf"))
+
+        def work(name: str, desk: Desk) -> None:
+            while name not in final:
+                ends = released.is_set()
+                row = blank(name, desk.venue)
+                last[name] = row
+                desk.clock = Clock(min(budget, end.left()))
+                desk.pass_once(row, cancel)
+                if ends:
+                    final[name] = row
+                else:
+                    released.wait(again)
+
+        threads = {name: threading.Thread(target=work, args=(name, desk), name=name, daemon=True) for name, desk in self.desks.items()}
+        for thread in threads.values():
+            thread.start()
+        released.wait()
+        end = Clock(budget)
+        for thread in threads.values():
+            thread.join(max(end.left(), 0))
+        rows = []
+        for name, one in self.entries:
+            row = final.get(name) or _snapshot(last[name])
+            if isinstance(one, ConfigError):
+                row.update(verdict=REFUSED, why=clean(one, 200))
+            elif name not in final:
+                row.update(verdict=UNKNOWN, why="no proof within %g s after the hosts (%s)" % (budget, row["stage"]))
+            rows.append(row)
+        return rows
 
 
 def _snapshot(row: dict[str, Any]) -> dict[str, Any]:
@@ -713,85 +785,3 @@ def _snapshot(row: dict[str, Any]) -> dict[str, Any]:
         with contextlib.suppress(RuntimeError):  # it changed size while it was copied
             return copy.deepcopy(row)
     return blank(row["name"])
-
-
-# The verdict over all venues
-
-GOOD = (CANCELLED, WOULD_CANCEL, OK)
-
-
-def orders(rows: list[dict[str, Any]], check: bool = False) -> dict[str, Any]:
-    """The venues' part of a proof: {"verdict", "ok", "line", "venues"}."""
-    word = WOULD_CANCEL if check else CANCELLED
-    done = [r for r in rows if r["verdict"] == word]
-    parts = ["ORDERS %d/%s %s" % (len(done), plural(len(rows), "venue"), word)]
-    bad: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        if row["verdict"] != word:
-            bad.setdefault(row["verdict"], []).append(row)
-    for verdict, some in sorted(bad.items()):
-        parts.append("%d %s (%s)" % (len(some), verdict, "; ".join("%s: %s" % (r["name"], r["why"]) for r in some)))
-    good = bool(rows) and not bad
-    return {"verdict": word if good else UNKNOWN if UNKNOWN in bad else NOT_CANCELLED, "ok": good, "line": clean(", ".join(parts), 400), "venues": rows}
-
-
-def one_line(row: Mapping[str, Any]) -> str:
-    """A venue in one line of a summary."""
-    words = [row["why"]] if row["why"] else []
-    if row["verdict"] in (CANCELLED, NOT_CANCELLED):
-        words.append("%s no longer open" % plural(len(row["gone"]), "order"))
-    if row["verdict"] in (WOULD_CANCEL, OK):
-        words.append("%s open" % plural(len(row["remaining"] or []), "order"))
-    if row["kept"]:
-        words.append("%s kept" % plural(len(row["kept"]), "stop"))
-    if row["foreign"]:
-        words.append("%s not touched" % plural(row["foreign"], "foreign order"))
-    if row["positions"] is None:
-        words.append("positions UNKNOWN" if row["positions_why"] != "the venue has no positions" else "no positions there")
-    else:
-        words.append(plural(len(row["positions"]), "position"))
-    if row["unprotected"]:
-        words.append("WITHOUT STOP: %s" % ", ".join(row["unprotected"]))
-    return "%-14s %-13s %s" % (clean(row["name"], 14), row["verdict"], clean(", ".join(words), 300))
-
-
-def detail(rows: list[dict[str, Any]]) -> list[str]:
-    """Orders, positions and attempts, one line each."""
-    lines = []
-    for row in rows:
-        name = clean(row["name"], 14)
-        lines.append(
-            "%-14s looked at: %s%s" % (name, clean(", ".join(row["looked_at"]) or "-", 120), ", prefix %s" % clean(row["prefix"], 30) if row["prefix"] else "")
-        )
-        for title, some in (("OPEN", row["remaining"] or []), ("kept", row["kept"])):
-            for o in some[:50]:
-                words = (title, o["side"], o["remaining"] or o["amount"], o["symbol"], "at %s" % o["price"] if o["price"] else "", o["client_id"] or o["id"])
-                lines.append("%-14s %s%s" % (name, clean(" ".join(str(w) for w in words if w), 140), " trigger %s" % o["trigger"] if o["trigger"] else ""))
-        for p in row["positions"] or []:
-            words = "position %s %g %s entry %s, P&L %s, stop: %s" % (
-                p["side"],
-                p["contracts"],
-                p["symbol"],
-                p["entryPrice"],
-                p["unrealizedPnl"],
-                p["protected"],
-            )
-            lines.append("%-14s %s" % (name, clean(words, 160)))
-        if row["positions"] is None and row["positions_why"]:
-            lines.append("%-14s positions: %s" % (name, clean(row["positions_why"], 200)))
-        for a in row["attempts"]:
-            if a["outcome"] not in ("answered", "gone"):
-                lines.append("%-14s %s: %s, %s" % (name, clean(a["what"], 60), a["outcome"], clean(a["words"], 160)))
-    return lines
-
-
-def plain(value: Any, template: Callable[[Any], Any] = lambda v: v) -> Any:
-    """Ansible's lazy and tagged containers as ordinary ones that JSON can hold."""
-    value = template(value)
-    if isinstance(value, Mapping):
-        return {str(k): plain(v, template) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v, template) for v in value]
-    if isinstance(value, str):
-        return str(value)
-    return value
