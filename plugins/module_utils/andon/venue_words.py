@@ -32,8 +32,10 @@ def orders(rows: list[dict], check: bool = False) -> dict:
 def one_line(row: dict) -> str:
     """A venue in one line of a summary."""
     words = [row["why"]] if row["why"] else []
+    if row["unprotected"]:
+        words.append("WITHOUT STOP: %s" % ", ".join(row["unprotected"]))
     if row["verdict"] in (CANCELLED, NOT_CANCELLED):
-        words.append("%s no longer open" % plural(len(row["gone"]), "order"))
+        words.append("%s gone" % plural(len(row["gone"]), "order"))
     if row["verdict"] in (WOULD_CANCEL, OK):
         words.append("%s open" % plural(len(row["remaining"] or []), "order"))
     if row["kept"]:
@@ -44,8 +46,6 @@ def one_line(row: dict) -> str:
         words.append("positions UNKNOWN" if row["positions_why"] != NO_POSITIONS else "no positions there")
     else:
         words.append(plural(len(row["positions"]), "position"))
-    if row["unprotected"]:
-        words.append("WITHOUT STOP: %s" % ", ".join(row["unprotected"]))
     return "%-14s %-13s %s" % (clean(row["name"], 14), row["verdict"], clean(", ".join(words), 300))
 
 
