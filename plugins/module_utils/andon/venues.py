@@ -420,6 +420,10 @@ class Desk:
             outcome, words = "unknown", self.words(error)
         except ccxt.BaseError as error:
             outcome, words = "rejected", self.words(error)
+        except (OutOfTime, ConfigError):
+            raise
+        except Exception as error:  # ccxt stumbled over the answer: what was asked may have happened
+            outcome, words = "unknown", self.words(error)
         if outcome != "unsupported":
             self.tried.update(ids)
         if len(self.attempts) < 200:
@@ -548,6 +552,7 @@ class Desk:
             row["stage"] = "listing"
             found = self.listing()
             row["listed"] = len(found.ours)
+            self._show(row, found)  # should the rest not come in time, this is what is known
             row["stage"] = "cancelling"
             if cancel:
                 found = self.clear(found)
@@ -556,19 +561,20 @@ class Desk:
             self._add_positions(row, found)
             row["stage"] = "done"
         except OutOfTime:
-            self._failed(row, UNKNOWN, "no answer in time while %s" % row["stage"])
+            self.failed(row, UNKNOWN, "no answer in time while %s" % row["stage"])
         except Broken as error:
-            self._failed(row, BAD, clean(error, 200))
+            self.failed(row, BAD, clean(error, 200))
         except ConfigError as error:
-            self._failed(row, REFUSED, clean(error, 200))
+            self.failed(row, REFUSED, clean(error, 200))
         except Exception as error:  # whatever a venue or ccxt does: one venue must not take the others' verdict away
-            self._failed(row, UNKNOWN, "%s: %s" % (row["stage"], self.words(error)))
+            self.failed(row, UNKNOWN, "%s: %s" % (row["stage"], self.words(error)))
         row["attempts"] = list(self.attempts)
         row["seconds"] = round(time.monotonic() - began, 2)
         row["at"] = utc_now()
 
     @staticmethod
-    def _failed(row: dict[str, Any], verdict: str, why: str) -> None:
+    def failed(row: dict[str, Any], verdict: str, why: str) -> None:
+        """A row whose pass ended badly: the verdict of the orders stands if only the positions were missing."""
         facts = row["status"]
         if facts and facts["why"] and facts["why"] not in why:  # what was found before says more than where it ended
             why = "%s; %s" % (facts["why"], why)
@@ -577,11 +583,14 @@ class Desk:
         else:
             row["verdict"], row["why"] = verdict, why
 
-    def _verdict(self, row: dict[str, Any], found: Listing, cancel: bool, status: bool) -> None:
+    def _show(self, row: dict[str, Any], found: Listing) -> None:
         row["remaining"] = [_public(o) for o in found.ours.values()]
         row["kept"] = [_public(o) for o in found.kept.values()]
         row["foreign"] = len(found.foreign)
         row["gone"] = sorted(n for n in self.seen if n not in found.ours)
+
+    def _verdict(self, row: dict[str, Any], found: Listing, cancel: bool, status: bool) -> None:
+        self._show(row, found)
         if found.full:
             row["verdict"], row["why"] = UNKNOWN, "the venue cut its list off: what is behind it was not seen"
         elif status:
@@ -731,7 +740,7 @@ class Run:
             thread.join(max(clock.left(), 0))
             if thread.is_alive():
                 rows[name] = _snapshot(rows[name])
-                rows[name].update(why="no proof within %g s (%s)" % (budget, rows[name]["stage"]), verdict=UNKNOWN)
+                Desk.failed(rows[name], UNKNOWN, "no proof within %g s (%s)" % (budget, rows[name]["stage"]))
         return list(rows.values())
 
     def follow(self, released: threading.Event, *, cancel: bool, budget: float = BUDGET, again: float = 2.0) -> list[dict[str, Any]]:
@@ -747,13 +756,14 @@ class Run:
         """
         last = {name: blank(name, one if isinstance(one, Venue) else None) for name, one in self.entries}
         final: dict[str, dict[str, Any]] = {}
+        ending: dict[str, bool] = {}
         end = Clock(float("inf"))
 
         def work(name: str, desk: Desk) -> None:
             while name not in final:
                 ends = released.is_set()
                 row = blank(name, desk.venue)
-                last[name] = row
+                last[name], ending[name] = row, ends
                 desk.clock = Clock(min(budget, end.left()))
                 desk.pass_once(row, cancel)
                 if ends:
@@ -774,7 +784,10 @@ class Run:
             if isinstance(one, ConfigError):
                 row.update(verdict=REFUSED, why=clean(one, 200))
             elif name not in final:
-                row.update(verdict=UNKNOWN, why="no proof within %g s after the hosts (%s)" % (budget, row["stage"]))
+                words = "no proof within %g s after the hosts (%s)" % (budget, row["stage"])
+                if not ending.get(name):  # a pass from before the hosts' end proves nothing, however far it got
+                    row["stage"] = "waiting"
+                Desk.failed(row, UNKNOWN, words)
             rows.append(row)
         return rows
 
