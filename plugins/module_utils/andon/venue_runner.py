@@ -4,9 +4,9 @@ A process of its own, because a venue, a name server or a lookup that hangs must
 The configuration goes through a memory file: nothing secret is in an argv or on a disk.
 
 In a stop the process is started with the first host's task and cancels while the hosts are being stopped. When all hosts are
-judged (`release`) it makes one more pass, since whatever was still running may have placed orders until then. It talks through a
+judged (`release`) it makes its last passes, since whatever was still running may have placed orders until then. It talks through a
 folder of its own in memory:
-    release         the hosts are done: make the last pass
+    release         the hosts are done: make the last passes
     result.json     {"venues": rows} or {"error": words}; written once, at the end
 """
 

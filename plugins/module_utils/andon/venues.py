@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ from .venue_words import BAD, CANCELLED, NO_POSITIONS, NOT_CANCELLED, OK, REFUSE
 BUDGET = 10.0  # seconds for all venues together
 TIMEOUT = 4.0  # seconds for one request: two of them fit into the budget
 MARKETS_AGE = 7 * 86400.0  # seconds: a venue's market list is used that long without asking for it again
+SETTLE = 1.0  # seconds: a request that a killed strategy had sent may arrive that much later
 SKEW = 1.0  # seconds: Binance refuses a clock that is 1 s ahead, bybit one that is 1 s ahead or 5 s behind
 ROUNDS = 3  # how often orders that appeared in the meantime are gone after, within one pass
 CHUNK = 10  # ids in one batch: bybit's and Binance's limit for futures
@@ -319,14 +321,12 @@ class Desk:
         if self.client is not None and self.client.markets:
             return
         self.client = self.client or connect(self.venue)
-        path = state_dir() / "venues" / ("%s-%s-markets.json" % (self.venue.name, self.venue.exchange))
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            # marketHelperProps: there the loading of markets also fills tables that requests need.
-            usable = not self.venue.urls and not self.client.options.get("marketHelperProps")
-            if usable and 0 <= time.time() - path.stat().st_mtime < MARKETS_AGE:
-                self.client.set_markets(json.loads(path.read_text(encoding="utf-8")))
-                if all(symbol in self.client.markets for symbol in self.venue.symbols):
-                    return
+        # A simulator's markets must not be taken for the venue's; marketHelperProps: there the loading also fills tables that requests need.
+        keep = not self.venue.urls and not self.client.options.get("marketHelperProps")
+        if keep and self.cached_markets():
+            if self.client.options.get("adjustForTimeDifference"):  # ccxt measures it only while it loads the markets
+                self.read("load_time_difference")
+            return
         markets = self.read("load_markets", True)
         unknown = [s for s in self.venue.symbols if s not in markets]
         if unknown:
@@ -334,8 +334,26 @@ class Desk:
             words = "the venue has no symbol %s%s" % (clean(unknown[0], 40), "; did you mean %s?" % ", ".join(near) if near else "")
             self.client.markets = None
             raise ConfigError(words)
+        if keep:
+            self.keep_markets()
+
+    def _markets_file(self) -> Path:
+        return state_dir() / "venues" / ("%s-%s-markets.json" % (self.venue.name, self.venue.exchange))
+
+    def keep_markets(self) -> None:
+        """Keeps the market list, so that a stop needs not ask for it: an exchange in trouble may not give it."""
         with contextlib.suppress(OSError, TypeError):  # the next run asks the venue again, that is all
-            write_atomic(path, json.dumps(list(markets.values()), default=str))
+            write_atomic(self._markets_file(), json.dumps(list(self.client.markets.values()), default=str))
+
+    def cached_markets(self) -> bool:
+        """Takes the market list of an earlier run, if it is young enough and has our symbols."""
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+            if 0 <= time.time() - self._markets_file().stat().st_mtime < MARKETS_AGE:
+                self.client.set_markets(json.loads(self._markets_file().read_text(encoding="utf-8")))
+                if self.client.markets and all(symbol in self.client.markets for symbol in self.venue.symbols):
+                    return True
+        self.client.markets = None
+        return False
 
     # Listing
 
@@ -375,7 +393,8 @@ class Desk:
         found = Listing()
         for symbol in self.venue.symbols or (None,):
             for section in self.venue.sections:
-                for params in ({}, {"trigger": True}) if self._trigger_list(symbol, section) else ({},):
+                # Conditional orders first: one that is triggered between the two lists is in the second one, and not in neither.
+                for params in ({"trigger": True}, {}) if self._trigger_list(symbol, section) else ({},):
                     orders, full = self._page(symbol, {**section, **params})
                     found.full = found.full or full
                     for order in orders:
@@ -385,9 +404,8 @@ class Desk:
 
     def _sort(self, found: Listing, order: dict[str, Any], section: Mapping[str, Any], conditional: bool) -> None:
         name = str(order.get("id"))
-        # Some venues show conditional orders in both lists: the ordinary one is asked first, and its cancel needs no parameter.
-        if name in found.ours or name in found.kept or name in found.foreign:
-            return
+        for some in (found.ours, found.kept, found.foreign):
+            some.pop(name, None)  # some venues show conditional orders in both lists; what is in the ordinary one is cancelled like it
         one = {**shown(order), "_section": dict(section), "_conditional": conditional}
         if self.venue.prefix and not str(order.get("clientOrderId") or "").startswith(self.venue.prefix):
             found.foreign[name] = one
@@ -743,13 +761,14 @@ class Run:
                 Desk.failed(rows[name], UNKNOWN, "no proof within %g s (%s)" % (budget, rows[name]["stage"]))
         return list(rows.values())
 
-    def follow(self, released: threading.Event, *, cancel: bool, budget: float = BUDGET, again: float = 2.0) -> list[dict[str, Any]]:
-        """Passes over all venues until `released` is set and then one more, which is the proof: it begins after that moment.
+    def follow(self, released: threading.Event, *, cancel: bool, budget: float = BUDGET, again: float = 2.0, settle: float = SETTLE) -> list[dict[str, Any]]:
+        """Passes over all venues until `released` is set and then two more, which are the proof: they begin after that moment.
 
         Each venue goes on by itself, so that one which hangs does not keep the others from their last pass.
 
         Args:
             cancel: as in `once`. budget: seconds for a pass, and for the last one from the release on. again: seconds between passes.
+            settle: seconds between the two last passes; the second catches what was on its way when the hosts stopped.
 
         Returns:
             one row per venue; UNKNOWN where the last pass did not end in time.
@@ -760,16 +779,20 @@ class Run:
         end = Clock(float("inf"))
 
         def work(name: str, desk: Desk) -> None:
-            while name not in final:
+            while True:
                 ends = released.is_set()
                 row = blank(name, desk.venue)
                 last[name], ending[name] = row, ends
                 desk.clock = Clock(min(budget, end.left()))
                 desk.pass_once(row, cancel)
-                if ends:
-                    final[name] = row
-                else:
+                if not ends:
                     released.wait(again)
+                    continue
+                done = name in final or not cancel or row["verdict"] != CANCELLED
+                final[name] = row
+                if done:
+                    return
+                time.sleep(max(min(settle, end.left()), 0))
 
         threads = {name: threading.Thread(target=work, args=(name, desk), name=name, daemon=True) for name, desk in self.desks.items()}
         for thread in threads.values():
