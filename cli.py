@@ -47,6 +47,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "release": ("releases", "Record what runs as a release; list, show, diff."),
     "skew": ("releases", "What differs between hosts."),
     "lock": ("releases", "Who holds the fleet's lock."),
+    "cancel-orders": ("venues", "Cancel all open orders at the venues, with proof."),
+    "venues": ("venues", "Venues: reachable, clock, credentials, open orders, positions."),
     "leaks": ("memory", "Find the container that leaks memory, and the process in it."),
     "watch": ("memory", "Watch the whole fleet; tell of what is new."),
     "open": ("record", "Open an incident: its clock and its journal start."),

@@ -24,5 +24,7 @@ def own_state(tmp_path, monkeypatch):
     """No test reads or writes the person's own state, inventory link or operator's name."""
     monkeypatch.setenv("ANDON_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("ANDON_OPERATOR", "tester")
+    # No test can reach a real venue: checked at every request (andon.venues).
+    monkeypatch.setenv("ANDON_VENUES_LOOPBACK", "1")
     for name in [n for n in os.environ if n.startswith(("ANSIBLE_", "ANDON_NOTIFY")) and n not in ("ANSIBLE_HOME", "ANSIBLE_LOCAL_TEMP")]:
         monkeypatch.delenv(name)

@@ -33,7 +33,7 @@ def stop_command(settings: Settings, now: bool, until_proven: bool, limit: str |
     """Stop every trading container on every host at once, latch them, and prove it.
 
     Pulling the cord is always safe, and so is pulling it twice. One key is enough; --yes asks nothing.
-    Open orders are not cancelled by this; the report says so.
+    Open orders are cancelled at the venues in andon_venues; without any, and with --limit, the report says that they are not.
 
     \b
     andon stop

@@ -68,7 +68,9 @@ class ActionModule(ActionBase):
         self._connection.andon_attempts = self._attempts
         began = time.monotonic()
         try:
-            result = self._attempt(self._variables(task_vars or {}), began)
+            values = self._variables(task_vars or {})
+            self._begin_venues(task_vars or {}, values.get("strategy"))
+            result = self._attempt(values, began)
         except ValueError as error:  # bad input: nothing was sent to the host
             result = self._nothing_sent(stop.REFUSED, text.clean(error, 300))
         except (AnsibleError, OSError) as error:
@@ -95,6 +97,16 @@ class ActionModule(ActionBase):
                     values[option] = self._templar.template(task_vars[name])
                     break
         return values
+
+    def _begin_venues(self, task_vars, strategy):
+        """The first host's task starts the process that cancels at the venues, and does not wait for it (venue_stop.py)."""
+        # What goes wrong here is found by the verdict, which starts the process itself when there is none.
+        with contextlib.suppress(Exception):
+            first = task_vars["ansible_play_hosts_all"][0]
+            if self._attempts == 1 and task_vars.get("andon_venues") and task_vars["inventory_hostname"] == first:
+                from ansible.module_utils.andon import venue_stop  # only where there are venues: nothing more stands in front of a stop
+
+                venue_stop.begin(task_vars, self._templar, check=bool(self._task.check_mode), strategy=strategy)
 
     @staticmethod
     def _nothing_sent(verdict, why):

@@ -50,6 +50,7 @@ class ActionModule(ActionBase):
         any_result = next((r for r in results.values() if r.get("incident")), {})
         pressed = any_result.get("pressed_at") or time.time()
         verb = args.get("verb", "emergency_stop")
+        finished = state.utc_now()  # of the hosts: the venues come after, and never change their verdict
         document = proof.document(
             verb=verb,
             asked=list(results),
@@ -61,8 +62,9 @@ class ActionModule(ActionBase):
             operator=state.actor(),
             reason=args.get("reason") or "",
             pressed_at=state.utc(pressed),
-            finished_at=state.utc_now(),
+            finished_at=finished,
             check=bool(self._task.check_mode),
+            orders=self._orders(task_vars, args.get("strategy")),
         )
         path, warning = (None, None) if document["check"] else store(document, document["incident"], verb)
         report = proof.report(document, path)
@@ -74,8 +76,19 @@ class ActionModule(ActionBase):
             report["summary"].append(("Known strategies: " + ", ".join(near))[:80] if known else "No host has any strategy.")
         return {
             "changed": False,
-            "failed": not document["ok"],
+            "failed": not report["ok"],
             "msg": report["headline"],
             "andon_report": report,
             "proof": path,
         }
+
+    def _orders(self, task_vars, strategy):
+        """The venues' part of the proof; None if there is no venue."""
+        if not task_vars.get("andon_venues"):
+            return None
+        from ansible.module_utils.andon import venue_stop
+
+        try:
+            return venue_stop.end(task_vars, self._templar, check=bool(self._task.check_mode), strategy=strategy)
+        except Exception as error:  # the hosts' verdict must come whatever is wrong with the venues' part
+            return venue_stop.failed("the venues' part broke: %s" % text.clean(error, 200))

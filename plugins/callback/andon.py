@@ -34,7 +34,7 @@ from ansible.module_utils.andon.text import clean
 from ansible.plugins.callback.default import CallbackModule as Default
 
 # Words at the start of a progress line or a report line that say how good or bad it is.
-GOOD = ("HALTED", "HEALTHY", "RESUMED", "DONE", "OK", "PROVEN", "KILLED")
+GOOD = ("HALTED", "HEALTHY", "RESUMED", "DONE", "OK", "PROVEN", "KILLED", "CANCELLED")
 BAD = ("UNKNOWN", "LEAKING", "OOM ", "NOT ", "FAILED", "ORDERS NOT", "REFUSED", "RUNNING", "DEAD", "WARNING")
 
 

@@ -94,7 +94,7 @@ def test_plugins_on_the_bastion_find_module_utils(path):
 
 def test_lock_files_name_no_index():
     for lock in ROOT.glob("requirements*.lock"):
-        assert "http" not in lock.read_text() and "--hash=sha256:" in lock.read_text()
+        assert "://" not in lock.read_text() and "--hash=sha256:" in lock.read_text()
 
 
 def test_every_changelog_fragment_is_readable():

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from .stop import HALTED, NOT_HERE, NOTHING, REFUSED, UNKNOWN, WOULD
 from .text import clean, duration, plural
+from .venue_words import detail as venue_detail
+from .venue_words import one_line as venue_line
 
 SCHEMA = "andon.proof/1"
 WIDTH = 80
@@ -21,7 +23,8 @@ def document(*, verb, asked, fleet, results, mode, strategy, incident, operator,
         results: {host: result of the action emergency_stop}; a host of `asked` without one is UNKNOWN.
         mode, strategy, incident, reason: as given. operator: dict (state.actor).
         pressed_at, finished_at: UTC text. check: nothing was changed.
-        orders: the venues' part once there is one: {"verdict", "venues": [...]}; None: no venue is configured.
+        orders: the venues' part: {"verdict", "ok", "line", "venues": [...]} (venue_stop.py); None: no venue is configured.
+            `ok` of the document speaks of the hosts alone; orders["ok"] is false if a venue is not proven, and null if none was to be asked.
     """
     hosts = {}
     for name in asked:
@@ -66,11 +69,16 @@ def document(*, verb, asked, fleet, results, mode, strategy, incident, operator,
 
 def orders_line(proof):
     """The venues' verdict in one line; loud while there is no venue."""
-    if proof["check"]:
+    if not proof.get("orders") and proof["check"]:
         return "orders: not part of a check"
     if not proof.get("orders"):
         return "ORDERS NOT CANCELLED: no venue is configured. Cancel them at the venue by hand."
     return clean(proof["orders"].get("line", ""), WIDTH)
+
+
+def orders_failed(proof):
+    """True if a venue was to be asked and is not proven."""
+    return bool(proof.get("orders")) and proof["orders"]["ok"] is False
 
 
 def headline(proof):
@@ -85,6 +93,8 @@ def headline(proof):
             bad.setdefault(one["verdict"], []).append((name, one["why"]))
     for verdict, pairs in sorted(bad.items()):
         parts.append("%d %s (%s)" % (len(pairs), verdict, "; ".join("%s: %s" % pair for pair in pairs)))
+    if orders_failed(proof):
+        parts.insert(1, "ORDERS NOT PROVEN")
     if proof["strategy"]:
         parts[0] = "strategy %s %s" % (proof["strategy"], parts[0])
     return ", ".join(parts)
@@ -96,7 +106,7 @@ def summary(proof):
     width = max([4] + [len(h) for h in proof["hosts"]])
     width = min(width, 24)
     order = sorted(proof["hosts"], key=lambda h: (proof["hosts"][h]["verdict"] in (HALTED, NOT_HERE, WOULD), h))
-    shown = order[:12]
+    shown = order[: 12 if not proof.get("orders") else 9]
     for name in shown:
         one = proof["hosts"][name]
         rows = one["containers"]
@@ -116,6 +126,8 @@ def summary(proof):
         lines.append("... and %d more hosts, all listed below" % (len(order) - len(shown)))
     lines.append("")
     lines.append(orders_line(proof)[:WIDTH])
+    for row in ((proof.get("orders") or {}).get("venues") or [])[:4]:
+        lines.append(venue_line(row)[:WIDTH])
     if proof["limited"]:
         left = ", ".join(proof["limited"])
         lines.append(("LIMITED: %s not asked: %s" % (plural(len(proof["limited"]), "host"), left))[:WIDTH])
@@ -153,7 +165,7 @@ def detail(proof):
         for step in one["steps"]:
             if step["rc"]:
                 lines.append("%-14s step %s ended with %s: %s" % (clean(host, 14), step["name"], step["rc"], clean(step["words"], 160)))
-    return lines
+    return lines + venue_detail((proof.get("orders") or {}).get("venues") or [])
 
 
 def next_commands(proof):
@@ -170,6 +182,8 @@ def next_commands(proof):
     if not proof["ok"]:
         again = "andon stop --until-proven" if not proof["strategy"] else "andon kill-strategy %s" % proof["strategy"]
         return ["%s   (pressing again is safe)" % again]
+    if orders_failed(proof):
+        return ["andon cancel-orders   (the hosts are proven; tries the venues again)", "andon venues"]
     return ["andon status", "andon resume%s   (when it is safe to trade again)" % (" --strategy " + proof["strategy"] if proof["strategy"] else "")]
 
 
@@ -181,7 +195,7 @@ def report(proof, path=None):
     return {
         "schema": "andon.report/1",
         "verb": proof["verb"],
-        "ok": proof["ok"],
+        "ok": proof["ok"] and not orders_failed(proof),
         "headline": clean(headline(proof), WIDTH),
         "summary": summary(proof),
         "detail": below,
