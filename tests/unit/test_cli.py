@@ -74,7 +74,18 @@ def test_stop_acts_with_yes_and_passes_the_exit_code_on(executed):
     assert argv[argv.index("--limit") + 1] == "host-a" and env["ANDON_JSON"] == "1" and env["ANSIBLE_CONFIG"] == str(ROOT / "ansible.cfg")
 
 
-@pytest.mark.parametrize("args", [("stop",), ("kill-strategy", "momentum"), ("kill-strategy", "a b", "--yes"), ("resume", "--strategy", "../x")], ids=" ".join)
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("stop",),
+        ("kill-strategy", "momentum"),
+        ("kill-strategy", "a b", "--yes"),
+        ("resume", "--strategy", "../x"),
+        ("cancel-orders",),
+        ("venues", "--venue", "../x"),
+    ],
+    ids=" ".join,
+)
 def test_without_a_terminal_or_with_a_bad_id_nothing_runs(executed, args):
     calls, inventory = executed
     result = run("-i", inventory, *args)
