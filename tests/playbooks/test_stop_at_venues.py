@@ -11,7 +11,6 @@ import pytest
 
 from lab.bybit_sim import Account, Server
 
-pytest.importorskip("ccxt")
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "docs" / "proof.schema.json").read_text())
 

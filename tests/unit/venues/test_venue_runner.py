@@ -13,8 +13,6 @@ import pytest
 from andon import proof, venue_runner, venue_stop, venue_words, venues
 from lab.bybit_sim import Account, Server
 
-pytest.importorskip("ccxt")
-
 
 @pytest.fixture
 def venue():

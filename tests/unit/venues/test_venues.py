@@ -12,8 +12,6 @@ from andon import venue_words, venues
 from andon.venues import ConfigError, Run, parse, parse_all
 from lab.bybit_sim import Account, Server
 
-pytest.importorskip("ccxt")
-
 
 @pytest.fixture
 def venue():
