@@ -25,11 +25,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import venues
 from .state import state_dir, utc_now, write_atomic
 from .text import clean
+
+# venues.py is imported in the process and not here: that takes longer than all else that a stop's first task does for the venues.
+if TYPE_CHECKING:
+    from . import venues
 
 LONGEST = 3600.0  # seconds that a stop's process follows a run which does not end (andon stop --until-proven)
 GRACE = 5.0  # seconds on top of the budget, for the start of Python and ccxt on a busy bastion
@@ -87,7 +90,7 @@ def launch(job: dict[str, Any], **more: Any) -> subprocess.Popen[str]:
         return subprocess.Popen(argv, stdin=source, env=environ, text=True, **more)
 
 
-def ask(config: Any, *, cancel: bool, status: bool = False, budget: float = venues.BUDGET, only: str = "") -> list[dict[str, Any]]:
+def ask(config: Any, *, cancel: bool, status: bool = False, budget: float = 10.0, only: str = "") -> list[dict[str, Any]]:
     """One pass over the venues in a process of its own; waits for it.
 
     Returns:
@@ -97,6 +100,8 @@ def ask(config: Any, *, cancel: bool, status: bool = False, budget: float = venu
         venues.ConfigError: andon_venues or `only` is wrong; nothing was sent.
         OSError: the process could not be started, or ended without an answer.
     """
+    from .venues import ConfigError
+
     job = {"config": config, "cancel": cancel, "status": status, "budget": budget, "only": only}
     process = launch(job, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
@@ -109,7 +114,7 @@ def ask(config: Any, *, cancel: bool, status: bool = False, budget: float = venu
     except ValueError as error:
         raise OSError("the process that asks the venues broke: %s" % clean(err.strip().rpartition("\n")[2], 200)) from error
     if "error" in answer:
-        raise venues.ConfigError(answer["error"])
+        raise ConfigError(answer["error"])
     return answer["venues"]
 
 
@@ -166,6 +171,8 @@ def finish(folder: Path, budget: float) -> dict[str, Any]:
 
 def main() -> None:
     """Reads one job from standard input, does it, and writes the answer to the job's folder or to standard output."""
+    from . import venues
+
     job = json.load(sys.stdin)
     try:
         run = venues.Run(job["config"], only=job.get("only") or "")
