@@ -221,6 +221,19 @@ def test_no_request_leaves_this_machine(venue):
 
 
 @pytest.mark.parametrize(
+    "exchange", ["binance", "binanceusdm", "okx", "kraken", "krakenfutures", "deribit", "kucoinfutures", "hyperliquid", "gate", "coinbase"]
+)
+def test_every_address_of_every_exchange_can_be_replaced(exchange):
+    keys = {"api_key": "k", "secret": "c2VjcmV0", "password": "p", "wallet_address": "0x" + "1" * 40, "private_key": "0x" + "2" * 64}
+    one = {"name": "x", "ccxt": exchange, "credentials": keys, "sections": [{}], "urls": "http://127.0.0.1:9"}
+    desk = venues.Desk(parse(one, {}))
+    desk.client = venues.connect(desk.venue)
+    urls = list(venues._leaves(desk.client.urls["api"]))
+    assert urls and all(url.startswith("http://127.0.0.1:9") and venues.loopback(url) for url in urls)
+    assert isinstance(desk._trigger_list(None, {"type": "swap"}), bool)
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"name": "../x"}, "name is missing"),
