@@ -8,6 +8,7 @@ unreachable host as ok (both measured on ansible-core 2.19).
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -64,8 +65,8 @@ class ActionModule(ActionBase):
             pressed_at=state.utc(pressed),
             finished_at=finished,
             check=bool(self._task.check_mode),
-            orders=self._orders(task_vars, args.get("strategy")),
         )
+        document["orders"] = self._orders(task_vars, args.get("strategy"), document)
         path, warning = (None, None) if document["check"] else store(document, document["incident"], verb)
         report = proof.report(document, path)
         if warning:
@@ -82,13 +83,15 @@ class ActionModule(ActionBase):
             "proof": path,
         }
 
-    def _orders(self, task_vars, strategy):
-        """The venues' part of the proof; None if there is no venue."""
+    def _orders(self, task_vars, strategy, document):
+        """The venues' part of the proof; None if there is no venue. The hosts' verdict is shown before it is waited for."""
         if not task_vars.get("andon_venues"):
             return None
         from ansible.module_utils.andon import venue_stop
 
         try:
+            if not os.environ.get("ANDON_JSON"):
+                self._display.display("HOSTS          %s; now the venues, at most %g s" % (proof.headline(document), venue_stop.longest(task_vars)))
             return venue_stop.end(task_vars, self._templar, check=bool(self._task.check_mode), strategy=strategy)
         except Exception as error:  # the hosts' verdict must come whatever is wrong with the venues' part
             return venue_stop.failed("the venues' part broke: %s" % text.clean(error, 200))

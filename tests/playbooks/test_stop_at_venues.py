@@ -106,8 +106,9 @@ def test_verbs_need_the_target_and_report(fleet, venue):
 
 
 def test_check_mode_lists_and_a_config_that_cannot_be_read_is_unknown(fleet, venue):
-    result = fleet.run("emergency_stop", "--check")
-    assert result.code == 0 and "ORDERS 1/1 venue WOULD CANCEL" in result.report["summary"], result
+    result = fleet.run("emergency_stop", "--check", text=True)
+    assert result.code == 0 and "\nORDERS 1/1 venue WOULD CANCEL\n" in result.out, result
+    assert result.out.index("HOSTS          2/2 WOULD HALT; now the venues") < result.out.index("ORDERS 1/1"), "the hosts' verdict does not wait"
     assert len(venue.account.open()) == 2 and not halted(fleet)
     result = fleet.run("emergency_stop", andon_venues="{{ nowhere_defined }}")
     assert result.code == 2 and halted(fleet) and result.report["data"]["ok"] is True, result

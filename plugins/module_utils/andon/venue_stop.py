@@ -32,6 +32,11 @@ def _budget(task_vars: Mapping[str, Any]) -> float:
         return BUDGET
 
 
+def longest(task_vars: Mapping[str, Any]) -> float:
+    """Seconds for which `end` waits at most."""
+    return _budget(task_vars) + venue_runner.GRACE
+
+
 def reader(task_vars: Mapping[str, Any], templar: Any) -> Callable[[], Any]:
     """A function that gives andon_venues, templated and decrypted, in ordinary types."""
     return lambda: plain(templar.template(task_vars["andon_venues"]))
