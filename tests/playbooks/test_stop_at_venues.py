@@ -100,6 +100,7 @@ def test_verbs_need_the_target_and_report(fleet, venue):
     assert result.code == 2 and "must be all" in result.out and len(venue.account.open()) == 2, result
     looked = fleet.run("venue_status")
     assert looked.code == 0 and looked.report["headline"] == "1/1 venue OK", looked
+    assert "key OK, WITHOUT STOP: BTC/USDT:USDT, 2 " in looked.report["summary"][0]
     done = fleet.run("cancel_orders", "--skip-tags", "always", "-vvv", text=True, confirm="all")
     assert done.code == 0 and "ORDERS 1/1 venue CANCELLED" in done.out and venue.account.open() == [], done
     assert "SECRET-1" not in done.out + done.err and "KEY-1" not in done.out + done.err

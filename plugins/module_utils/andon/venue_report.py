@@ -26,12 +26,12 @@ def _cancelled(rows: list[dict[str, Any]], check: bool) -> dict[str, Any]:
 
 
 def status_line(row: dict[str, Any]) -> str:
-    """A venue's state in one line: the venue's own word, clock, credentials, orders, positions."""
+    """A venue's state in one line: what is wrong, clock, key, orders, positions."""
     facts = row["status"]
     if row["verdict"] == REFUSED or not facts:
         return one_line(row)
     skew = "clock %+.1f s" % facts["skew"] if facts["skew"] is not None else "clock unknown"
-    return "%s, %s, credentials %s" % (one_line(row), skew, "OK" if facts["credentials"] == OK else "NOT OK")
+    return one_line(row, (skew, "key OK" if facts["credentials"] == OK else "key NOT OK"))
 
 
 def _status(rows: list[dict[str, Any]]) -> dict[str, Any]:

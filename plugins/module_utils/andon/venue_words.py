@@ -29,9 +29,9 @@ def orders(rows: list[dict], check: bool = False) -> dict:
     return {"verdict": word if good else UNKNOWN if UNKNOWN in bad else NOT_CANCELLED, "ok": good, "line": clean(", ".join(parts), 400), "venues": rows}
 
 
-def one_line(row: dict) -> str:
-    """A venue in one line of a summary."""
-    words = [row["why"]] if row["why"] else []
+def one_line(row: dict, more: tuple = ()) -> str:
+    """A venue in one line of a summary, what matters most first: it is cut at the screen's edge. more: words after why."""
+    words = ([row["why"]] if row["why"] else []) + list(more)
     if row["unprotected"]:
         words.append("WITHOUT STOP: %s" % ", ".join(row["unprotected"]))
     if row["verdict"] in (CANCELLED, NOT_CANCELLED):
@@ -46,7 +46,7 @@ def one_line(row: dict) -> str:
         words.append("positions UNKNOWN" if row["positions_why"] != NO_POSITIONS else "no positions there")
     else:
         words.append(plural(len(row["positions"]), "position"))
-    return "%-14s %-13s %s" % (clean(row["name"], 14), row["verdict"], clean(", ".join(words), 300))
+    return "%-12s %-13s %s" % (clean(row["name"], 12), row["verdict"], clean(", ".join(words), 300))
 
 
 def detail(rows: list[dict]) -> list[str]:
