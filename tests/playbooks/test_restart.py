@@ -54,7 +54,7 @@ def test_it_rolls_over_the_hosts_that_have_it_and_ends_at_the_first_that_fails(t
     inventory = fleet(tmp_path, hosts)
     incident = Path(os.environ["ANDON_STATE"]) / "incidents"
     incident.mkdir(parents=True)
-    (incident / "active").write_text("2026-11-22-feed-stale\n")
+    (incident.parent / "active").write_text("2026-11-22-feed-stale\n")
 
     code, report = playbook("restart", inventory, "--tags", "nothing", "--skip-tags", "always", service="feed", confirm="feed")
     assert (code, report["ok"]) == (2, False), report
