@@ -267,6 +267,12 @@ def last_tick(mode: str = "now") -> dict[str, float] | None:
         lab.reset([host])
 
 
+def median_tick(rounds: int) -> dict[str, float] | None:
+    """The medians of several such stops; None without a lab."""
+    found = [one for one in (last_tick() for _ in range(rounds)) if one]
+    return {key: statistics.median(one[key] for one in found) for key in found[0]} if found else None
+
+
 def say(line: str) -> None:
     print("bench: " + line, file=sys.stderr, flush=True)
 
@@ -337,7 +343,7 @@ def page(all_series: list[Series], costs: dict[str, float], tick: dict[str, floa
         lines += [
             "",
             f"`--now` on a real lab host with {tick['containers']:.0f} containers, {TICKERS} of which ignore SIGTERM and tick every 20 ms; "
-            f"from the script's begin there: last tick {tick['tick']:.2f} s, all exited {tick['exited']:.2f} s, proof complete {tick['proof']:.2f} s.",
+            f"from the script's begin there, medians: last tick {tick['tick']:.2f} s, all exited {tick['exited']:.2f} s, proof complete {tick['proof']:.2f} s.",
         ]
     else:
         lines += ["", "The lab was not up: the last tick was not measured (`./dev lab up`, then again)."]
@@ -372,7 +378,7 @@ def run(options: argparse.Namespace, tag: str) -> None:
     between(README.read_text(), "")
     loads = [os.getloadavg()[0]]
     costs = start_costs(options.rounds)
-    tick = last_tick()
+    tick = median_tick(options.rounds)
     found = []
     with Farm(tag, max(options.targets)) as farm:
         for targets in options.targets:
