@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The emergency stop against a bare parallel ssh, clush, and the ordinary playbook, in one run on 1, 10 and 50 SSH targets.
 
-    ./dev bench stop [--rounds 5] [--targets 1,10,50] [--skip ordinary] [--against CHECKOUT]
+    ./dev bench stop [--rounds 5] [--targets 1,10,50] [--slow-targets 50] [--against CHECKOUT]
 
 Every way stops the same stand-in containers on the same real sshd (bench/farm.py); each run is checked: a way after which a
 container still runs ends the benchmark. The table goes to bench/README.md. With the lab up, the last application tick of a
@@ -155,11 +155,11 @@ class Ways:
         ended, cpu = time.monotonic() - begun, cpu_of_children() - before
         return Sample(self.farm.down_at(self.count) - pressed, ended, cpu)
 
-    def round(self, slow: bool, skip: frozenset[str]) -> Iterator[tuple[str, Sample]]:
+    def round(self, slow: bool) -> Iterator[tuple[str, Sample]]:
         """One run of every way, close together: load that comes and goes meets all of them.
 
         Args:
-            slow: the ordinary way too. skip: names of ways to leave out (andon and bare ssh never are).
+            slow: the ordinary way too.
         """
         self.farm.close(self.sockets["a"])
         yield "andon, cold", self._timed(self.andon)
@@ -172,9 +172,9 @@ class Ways:
             self.farm.close(self.sockets["x"])
             yield "other, cold", self._timed(self.another)
             yield "other, warm", self._timed(self.another)
-        if shutil.which("clush") and "clush" not in skip:
+        if shutil.which("clush"):
             yield "clush", self._timed(self.clush)
-        if slow and "ordinary" not in skip:
+        if slow:
             self.farm.close(self.sockets["o"])
             yield "ordinary, cold", self._timed(self.ordinary)
             yield "ordinary, warm", self._timed(self.ordinary)
@@ -189,7 +189,7 @@ def measure(farm: Farm, targets: int, options: argparse.Namespace) -> Series:
     ways = Ways(farm, targets, options.against)
     try:
         for turn in range(options.rounds):
-            for way, sample in ways.round(turn < options.slow_rounds, options.skip):
+            for way, sample in ways.round(turn < options.slow_rounds and targets <= options.slow_targets):
                 series.samples.setdefault(way, []).append(sample)
                 words = f"all down after {sample.down:.2f} s, ended after {sample.ended:.2f} s, {sample.cpu:.2f} s of CPU"
                 say(f"{targets} targets, round {turn + 1}/{options.rounds}: {way}: {words}")
@@ -267,6 +267,12 @@ def last_tick(mode: str = "now") -> dict[str, float] | None:
         lab.reset([host])
 
 
+def median_tick(rounds: int) -> dict[str, float] | None:
+    """The medians of several such stops; None without a lab."""
+    found = [one for one in (last_tick() for _ in range(rounds)) if one]
+    return {key: statistics.median(one[key] for one in found) for key in found[0]} if found else None
+
+
 def say(line: str) -> None:
     print("bench: " + line, file=sys.stderr, flush=True)
 
@@ -337,7 +343,7 @@ def page(all_series: list[Series], costs: dict[str, float], tick: dict[str, floa
         lines += [
             "",
             f"`--now` on a real lab host with {tick['containers']:.0f} containers, {TICKERS} of which ignore SIGTERM and tick every 20 ms; "
-            f"from the script's begin there: last tick {tick['tick']:.2f} s, all exited {tick['exited']:.2f} s, proof complete {tick['proof']:.2f} s.",
+            f"from the script's begin there, medians: last tick {tick['tick']:.2f} s, all exited {tick['exited']:.2f} s, proof complete {tick['proof']:.2f} s.",
         ]
     else:
         lines += ["", "The lab was not up: the last tick was not measured (`./dev lab up`, then again)."]
@@ -372,17 +378,17 @@ def run(options: argparse.Namespace, tag: str) -> None:
     between(README.read_text(), "")
     loads = [os.getloadavg()[0]]
     costs = start_costs(options.rounds)
-    tick = last_tick()
+    tick = median_tick(options.rounds)
     found = []
     with Farm(tag, max(options.targets)) as farm:
         for targets in options.targets:
             found.append(measure(farm, targets, options))
             loads.append(os.getloadavg()[0])
-    text = page(found, costs, tick, loads)
+            # After each block: what an interruption takes away is the next block only.
+            text = page(found, costs, tick, loads)
+            if not options.dry:
+                README.write_text(between(README.read_text(), text))
     print(text)
-    if not options.dry:
-        README.write_text(between(README.read_text(), text))
-        say(f"written to {README.relative_to(ROOT)}")
 
 
 def main() -> int:
@@ -390,7 +396,7 @@ def main() -> int:
     parser.add_argument("--targets", type=lambda t: [int(n) for n in t.split(",")], default=[1, 10, 50], help="numbers of targets, at most 99 each")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--slow-rounds", type=int, default=1, help="rounds with the ordinary way, which takes minutes on 50 targets")
-    parser.add_argument("--skip", type=lambda t: frozenset(t.split(",")), default=frozenset(), help="ordinary, clush")
+    parser.add_argument("--slow-targets", type=int, default=50, help="the ordinary way on so many targets at most")
     parser.add_argument("--against", type=lambda p: Path(p).resolve(), help="another checkout of Andon, measured in the same rounds (before a change)")
     parser.add_argument("--dry", action="store_true", help="print only; leave bench/README.md as it is")
     options = parser.parse_args()
@@ -402,7 +408,7 @@ def main() -> int:
         with alone():
             run(options, tag)
     except KeyboardInterrupt:
-        print("bench: interrupted; the targets are removed, bench/README.md is as it was", file=sys.stderr)
+        print("bench: interrupted; the targets are removed; bench/README.md has what was complete", file=sys.stderr)
         return 130
     except subprocess.TimeoutExpired as error:
         print(f"bench: {' '.join(map(str, error.cmd[:2]))} did not answer within {error.timeout:g} s; is the engine well? type: docker info", file=sys.stderr)
