@@ -44,4 +44,4 @@ def test_from_open_over_a_real_stop_to_a_checked_post_mortem(lab, tmp_path):
     text = page.read_text()
     assert text.startswith("# Incident: ") and "host-c" in text and "momentum" in text
     assert "{{ 7 * 6 }}" in html.unescape(re.sub(r"\\(.)", r"\1", text)) and "42" not in text.splitlines()[0]
-    assert "blank left" in andon("postmortem", "check", page, code=1)
+    assert "blank left" in andon("postmortem", "check", page, code=2)

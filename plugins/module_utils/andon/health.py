@@ -5,6 +5,9 @@ Pure: it reads nothing. Used on the bastion.
 
 from __future__ import annotations
 
+import time
+
+from .curves import point
 from .shapes import mask, per_minute
 from .state import parse_utc
 from .text import clean, duration, plural, size
@@ -343,7 +346,7 @@ def headline(words, reasons):
     return clean(", ".join(parts), 80)
 
 
-def report(results, limits, limited="", room=18):
+def report(results, limits, limited="", room=18, clock=time.time):
     """The verb's report.
 
     Args:
@@ -351,10 +354,12 @@ def report(results, limits, limited="", room=18):
         limits: LIMITS, or those of the inventory.
         limited: the --limit that was given: the report says that it did not look everywhere.
         room: how many lines the summary may have: with the head line and the next commands it fits into 24.
+        clock: Unix time in seconds.
 
     Returns:
         dict andon.report/1.
     """
+    now = clock()
     hosts = {host: seen for host, seen in results.items() if not isinstance(seen, str)}
     found = [finding("UNKNOWN", host, "", why) for host, why in results.items() if isinstance(why, str)]
     for host, seen in hosts.items():
@@ -385,6 +390,8 @@ def report(results, limits, limited="", room=18):
             "words": words,
             "findings": found,
             "limits": limits,
+            "error_rate": point(now, [one.get("errors_now") for _, one in every]),
+            "memory": point(now, [one.get("memory") for _, one in every]),
         },
         "next": steps(found, every),
     }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from statistics import median
 
+from .curves import point
 from .report import make
 from .slope import analyse, pressure_alarm, seconds_left, sparkline
 from .state import parse_utc
@@ -223,13 +225,14 @@ def proposal(one):
     return "andon restart %s --memory %dm" % (one.name, limit)
 
 
-def report(results, unknown, span):
+def report(results, unknown, span, clock=time.time):
     """The report of find_leak.
 
     Args:
         results: {host: what sample_memory returned}.
         unknown: {host: why nothing is known of it}.
         span: seconds that were sampled.
+        clock: Unix time in seconds.
 
     Returns:
         andon.report/1, without the samples' file.
@@ -268,6 +271,7 @@ def report(results, unknown, span):
         "hosts": {host: result["host"] for host, result in results.items()},
         "unknown": dict(unknown),
         "containers": [one.data() for one in findings],
+        "memory": point(clock(), [latest(one.container, "held") for one in findings]),
         "leaks": [{"host": one.host, "name": one.name, "bytes_per_second": one.trend.slope} for one in leaks],
     }
     ok = bool(results) and not unknown and not lost

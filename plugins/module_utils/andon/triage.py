@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from .curves import error_rate
 from .report import make
 from .shapes import spark
 from .state import parse_utc, utc
@@ -416,6 +417,7 @@ def report(errors, surroundings, metrics, now, window, since, limited=""):
         "broke_first": first,
         "causes": causes,
         "sources": sources,
+        "error_rate": error_rate(sources, start, now),
         "events": events,
         "endpoints": {host: seen["endpoints"] for host, seen in surroundings.items() if not isinstance(seen, str)},
         "metrics": metrics,
