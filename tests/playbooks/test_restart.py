@@ -65,6 +65,7 @@ def test_it_rolls_over_the_hosts_that_have_it_and_ends_at_the_first_that_fails(t
     assert "    | shop-feed-1 says why" in report["detail"] and any("exit code 3" in line for line in report["detail"])
 
     kept = sorted(incident.glob("2026-11-22-feed-stale/evidence/*/*.json"))
+    assert not list(tmp_path.rglob("lock.json")), "a batch that fails must give the fleet's lock back"
     assert [path.name for path in kept] == [f"{host}-shop-feed-1.json" for host in ("canary", "fourth", "second", "third")]
     assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
     before = json.loads(kept[0].read_text())
@@ -89,6 +90,17 @@ def test_an_unknown_name_a_host_that_does_not_answer_and_no_confirmation_touch_n
     assert "--limit 'one,two'" in report["next"][0]
     assert all(host.changes() == [] for host in hosts.values())
     assert not (Path(os.environ["ANDON_STATE"]) / "evidence").exists()
+
+
+def test_while_another_run_holds_the_fleets_lock_nothing_is_touched(tmp_path):
+    hosts = {name: Host(tmp_path / name, [container("shop-feed-1", FEED)]) for name in ("one", "two")}
+    lock = {"owner": "other", "run_id": "r1", "verb": "rollback", "at": "2026-11-22T03:00:00.000Z", "expires": "2099-11-22T03:00:00.000Z"}
+    hosts["two"].state.mkdir(parents=True, exist_ok=True)
+    (hosts["two"].state / "lock.json").write_text(json.dumps(lock))
+    code, report = playbook("restart", fleet(tmp_path, hosts), service="feed", confirm="feed")
+    assert code == 2 and "held by other" in report["failures"][0]["msg"], report
+    assert all(host.changes() == [] for host in hosts.values())
+    assert not (hosts["one"].state / "lock.json").exists(), "all or nothing"
 
 
 def test_a_limit_is_set_on_every_host_and_the_second_run_says_that_there_is_nothing_to_do(tmp_path):
