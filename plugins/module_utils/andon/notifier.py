@@ -40,3 +40,7 @@ def notify(event):
         os.fsync(handle)
     finally:
         os.close(handle)
+    if event.get("level") == "alarm":
+        from . import outbox  # templates and all: only where somebody must be told
+
+        outbox.tell("alert", None, str(event.get("words", "")))

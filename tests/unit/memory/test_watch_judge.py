@@ -8,7 +8,7 @@ import json
 import pytest
 from rich.console import Console
 
-from andon import notifier, watch_judge
+from andon import notifier, state, watch_judge
 from andon.engine import Container, EngineHung
 from andon.slope import MIB
 from andon.watch_judge import Limits, Past, judge, report, tell
@@ -175,6 +175,13 @@ class Logs:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+
+def test_an_alarm_waits_in_the_outbox_for_the_people_and_a_note_does_not():
+    notifier.notify({"kind": "memory", "level": "note", "words": "calm"})
+    notifier.notify({"kind": "memory", "level": "alarm", "words": "momentum on host-a: 91 % of its limit"})
+    (message,) = [json.loads(path.read_text()) for path in (state.state_dir() / "outbox").rglob("*.json")]
+    assert "momentum on host-a: 91 % of its limit" in json.dumps(message) and "alert" in json.dumps(message)
 
 
 def test_error_lines_are_counted_and_never_returned():
