@@ -117,3 +117,24 @@ def test_use_sets_the_link_and_refuses_what_is_not_there(monkeypatch, tmp_path):
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(shell):
     assert "_ANDON_COMPLETE" in run("completion", shell).output
+
+
+@pytest.mark.parametrize("key,runs", [("\r", True), ("y", True), ("n", False), ("\x1b", False), ("q", False)])
+def test_one_key_is_enough_and_any_other_key_stops_nothing(executed, monkeypatch, key, runs):
+    import verbs.cord
+
+    calls, inventory = executed
+    monkeypatch.setattr(verbs.cord, "interactive", lambda: True)
+    monkeypatch.setattr(verbs.cord.click, "getchar", lambda echo: key)
+    result = run("-i", inventory, "stop")
+    assert (len(calls) == 1) is runs and "STOP ALL TRADING on every host?" in result.output
+    assert result.exit_code == (7 if runs else 1)
+
+
+def test_the_target_must_be_typed(executed, monkeypatch):
+    calls, inventory = executed
+    monkeypatch.setattr(cli, "interactive", lambda: True)
+    monkeypatch.setattr(cli.click, "prompt", lambda *a, **k: "momentun")
+    assert run("-i", inventory, "kill-strategy", "momentum").exit_code == 1 and calls == []
+    monkeypatch.setattr(cli.click, "prompt", lambda *a, **k: "momentum")
+    assert run("-i", inventory, "kill-strategy", "momentum").exit_code == 7 and len(calls) == 1
