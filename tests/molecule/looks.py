@@ -23,6 +23,7 @@ def containers(sh: Shell) -> dict[str, dict[str, Any]]:
         state, settings = one["State"], one["HostConfig"]
         found[one["Name"].lstrip("/")] = {
             "id": one["Id"],
+            "image": one["Image"],
             "status": state["Status"],
             "started_at": state["StartedAt"],
             "restarts": one["RestartCount"],
