@@ -82,8 +82,8 @@ def keep(report, now):
 class ActionModule(ActionBase):
     """Reads the registered results of all hosts of the play; touches no host.
 
-    Arguments: errors and surroundings (the variables that read_errors and read_surroundings were registered in), since,
-    prometheus_url ("": none), prometheus_queries ({name, query, unit}).
+    Arguments: errors, surroundings and running (the variables that read_errors, read_surroundings and release_state were registered
+    in), since, allow_skew and ignore_environment (as in check_skew), prometheus_url ("": none), prometheus_queries ({name, query, unit}).
     Returns andon_report; fails when something could not be looked at, never because of what was found.
     """
 
@@ -99,9 +99,21 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail("%s. Nothing was read" % error) from None
         errors = gathered.results(task_vars, arguments["errors"], "sources")
         surroundings = gathered.results(task_vars, arguments["surroundings"], "events")
+        running = gathered.results(task_vars, arguments["running"], "state")
         queries = [one for one in arguments.get("prometheus_queries") or [] if isinstance(one, dict) and one.get("query")]
         metrics = ask(arguments["prometheus_url"], queries, now - 2 * window, now) if arguments.get("prometheus_url") else []
-        report = triage.report(errors, surroundings, metrics, now, window, arguments["since"], str(task_vars.get("ansible_limit") or ""))
+        report = triage.report(
+            errors,
+            surroundings,
+            running,
+            metrics,
+            now,
+            window,
+            arguments["since"],
+            limited=str(task_vars.get("ansible_limit") or ""),
+            allowed=arguments.get("allow_skew") or [],
+            ignored=arguments.get("ignore_environment") or [],
+        )
         if not self._task.check_mode:
             report["detail"].append(keep(report, now))
         result.update(ending(report))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import signal
 import time
 
 import pytest
 
+from lab import lab as fleet_lab
 from tests.faults.conftest import ALL
 
 COVERED = sorted(ALL - {"ledger"})
@@ -105,6 +108,8 @@ def test_knight_one_host_on_other_code_is_seen_halted_rolled_back_and_resumed(tr
     deploy(lab, "ENV POWER_PEG=1", "host-c")
     seen = lab.run("check_skew")
     assert seen.code == 2 and {d["odd"][0] for d in seen.report["data"]["differences"]} == {"host-c"}, seen
+    looked = lab.run("triage")
+    assert looked.code == 0 and looked.report["data"]["symptom"] == "skew" and "odd: host-c" in "\n".join(looked.report["summary"]), looked
     assert lab.run("record_release", release_name="v2").code == 2
     result = lab.run("rollback", confirm="v1")
     assert result.code == 0 and result.report["headline"] == "ROLLED BACK to v1: OK, 3/3 hosts, HALTED", result
@@ -113,3 +118,64 @@ def test_knight_one_host_on_other_code_is_seen_halted_rolled_back_and_resumed(tr
     assert resumed.code == 0 and all(lab.running(h) == ALL for h in lab.hosts), resumed
     assert lab.policies("host-c") == lab.policies("host-a")
     assert lab.run("check_skew").code == 0
+
+
+@pytest.fixture
+def registry(lab):
+    """start() and stop() of a real registry on host-a's own loopback, which an engine speaks to without TLS; ended by its process id."""
+    program = shutil.which("docker-registry")
+    assert program, "docker-registry is not there; type: ./dev hosts"
+    fleet_lab.docker("cp", program, fleet_lab.container("host-a") + ":/root/docker-registry")
+    config = "version: 0.1\nstorage: {filesystem: {rootdirectory: /root/registry}}\nhttp: {addr: '127.0.0.1:5000'}\n"
+    lab.sh("host-a", f"printf %s {shlex.quote(config)} >/root/registry.yml")
+
+    class Registry:
+        def start(self) -> None:
+            lab.sh(
+                "host-a",
+                "setsid -f bash -c 'echo $$ >/root/registry.pid; exec /root/docker-registry serve /root/registry.yml' >/root/registry.log 2>&1 </dev/null",
+            )
+            lab.sh("host-a", "for i in $(seq 400); do (: </dev/tcp/127.0.0.1/5000) 2>/dev/null && exit 0; sleep 0.05; done; cat /root/registry.log; exit 1")
+
+        def stop(self) -> None:
+            lab.sh("host-a", "if [ -e /root/registry.pid ]; then kill $(cat /root/registry.pid); rm /root/registry.pid; fi", check=False)
+
+    yield Registry()
+    Registry().stop()
+    lab.sh("host-a", "rm -rf /root/registry /root/registry.yml /root/docker-registry")
+
+
+def test_an_image_that_one_host_lost_is_pulled_by_its_digest_and_without_it_nothing_begins(trading, registry):
+    lab, name = trading, "127.0.0.1:5000/trading:1"
+    v1 = {host: image_ids(lab, host) for host in lab.hosts}
+    registry.start()
+    lab.sh("host-a", f"docker tag trading:1 {name} && docker push -q {name}")
+    assert lab.run("record_release", release_name="v1pushed").code == 0
+    # v2 has v1's files but not its layer, so that nothing holds v1's image on host-a; the other hosts get the very same image.
+    lab.sh(
+        "host-a",
+        "docker export $(docker create trading:1 /x) | docker import -c 'ENV RELEASE=2' - trading:1 && docker rm $(docker ps -aq --filter status=created)",
+    )
+    packed = lab.sh("host-a", "docker save trading:1 | base64 -w0")
+    for host in ("host-b", "host-c"):
+        lab.sh(host, f"printf %s '{packed}' | base64 -d | docker load -q")
+    for host in lab.hosts:
+        lab.sh(host, "cd /srv/trading && docker compose -p trading up -d", timeout=180)
+    settled(lab)
+    lab.sh("host-a", f"docker rmi -f {next(iter(v1['host-a']))}")
+    # The tag means v2 in the registry now: only the digest leads to v1.
+    lab.sh("host-a", f"docker tag trading:1 {name} && docker push -q {name} && docker rmi {name}")
+    v2 = {host: image_ids(lab, host) for host in lab.hosts}
+    assert len(set.union(*v2.values())) == 1 and not v2["host-a"] & v1["host-a"]
+    before = {h: lab.sh(h, "docker inspect -f '{{.Id}}' " + " ".join(COVERED)) for h in lab.hosts}
+
+    registry.stop()
+    refused = lab.run("rollback", to="v1pushed", confirm="v1pushed")
+    assert refused.code == 2 and "host-a" in str(refused.report["data"]) and "127.0.0.1:5000" in str(refused.report), refused
+    assert {h: lab.sh(h, "docker inspect -f '{{.Id}}' " + " ".join(COVERED)) for h in lab.hosts} == before
+    assert all(lab.running(h) == ALL for h in lab.hosts) and lab.latch("host-a") is None
+
+    registry.start()
+    result = lab.run("rollback", to="v1pushed", confirm="v1pushed")
+    assert result.code == 0 and result.report["headline"].startswith("ROLLED BACK to v1pushed: OK, 3/3 hosts"), result
+    assert {host: image_ids(lab, host) for host in lab.hosts} == v1

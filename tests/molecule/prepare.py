@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Puts the lab's hosts back to fresh, waits until all is healthy, and writes what runs there: prepare.py FILE."""
+"""Puts the lab's hosts back to fresh (not with --no-reset), waits until all is healthy, and writes what runs there: prepare.py FILE [--no-reset]."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def healthy(found: dict[str, dict[str, Any]]) -> bool:
 
 
 def main() -> None:
-    lab.reset()
+    if "--no-reset" not in sys.argv[2:]:
+        lab.reset()
     end = time.monotonic() + PATIENCE
     before = {}
     for host in lab.HOSTS:

@@ -7,6 +7,8 @@ import re
 from .curves import error_rate
 from .report import make
 from .shapes import spark
+from .skew import compare
+from .skew import lines as skew_lines
 from .state import parse_utc, utc
 from .text import clean, duration, plural, size, valid_name
 
@@ -237,6 +239,24 @@ def external(surroundings):
     return "EXTERNAL %d/%d endpoints answer, seen from the hosts" % (tried - len(failed), tried), lines, failed
 
 
+def skew_of(running, allowed, ignored):
+    """(differences between hosts that nobody allowed, UNKNOWN lines of hosts whose running set could not be read).
+
+    Args:
+        running: {host: what release_state returned, or a str that says why there is nothing}.
+        allowed, ignored: as in skew.compare.
+    """
+    states = {host: seen["state"]["services"] for host, seen in running.items() if not isinstance(seen, str)}
+    unread = ["%s: what it runs: %s" % (host, seen) for host, seen in running.items() if isinstance(seen, str)]
+    return [one for one in compare(states, allowed, ignored) if not one["allowed"]], unread
+
+
+def skew_words(differences):
+    """One line: how many, who is odd, and the first of them by name."""
+    odd = sorted({host for one in differences for host in one["odd"]})
+    return "%s, odd: %s; %s (below)" % (plural(len(differences), "difference"), clean(", ".join(odd), 30), differences[0]["id"])
+
+
 def metric_lines(metrics, count):
     """One line for each series: name, before -> after, sparkline."""
     lines = []
@@ -262,10 +282,11 @@ def short(value):
     return "%.4g" % value if abs(value) < 1e6 else "%.3g" % value
 
 
-def unknown(errors, surroundings, metrics, asked):
+def unknown(errors, surroundings, metrics, asked, unread=()):
     """What was not seen: each is a reason for an exit code other than 0.
 
     Args:
+        unread: lines of skew_of; a host that said nothing at all has its line already.
         asked: when the window starts, Unix time on the bastion; a log that was not read back to it was not looked at as asked.
     """
     lines = []
@@ -285,6 +306,8 @@ def unknown(errors, surroundings, metrics, asked):
                 lines.append("%s %s: %s" % (host, one["name"], one["error"]))
             elif gap is not None and gap > asked:
                 lines.append("%s %s: read only from %s on, there was too much to read" % (host, source_name(one), at_words(gap)))
+    silent = tuple("%s: " % host for host in errors if isinstance(errors[host], str))
+    lines += [one for one in unread if not one.startswith(silent)]
     lines += ["metric %s: %s" % (one["name"], one["error"]) for one in metrics if one.get("error")]
     return [marked("UNKNOWN", line) for line in lines]
 
@@ -313,8 +336,10 @@ def notes_of(errors, surroundings):
     return [clean(line, 140) for line in lines]
 
 
-def symptom(first, causes, failed, events):
-    """What it looks like: out-of-memory, external, change, errors, unreached or nothing."""
+def symptom(first, causes, failed, events, skewed):
+    """What it looks like: skew, memory, external, change, errors or nothing. Hosts that trade with different code come first."""
+    if skewed:
+        return "skew"
     if any(one["kind"] == "oom" or "killed for memory" in one["words"] for one in events):
         return "memory"
     if failed:
@@ -329,6 +354,10 @@ def steps(kind, first, missing, since):
     name = first["name"] if first and first["kind"] == "container" and valid_name(first["name"]) else None
     plan = "andon restart %s --check   (shows the plan; will NOT restart anything)" % name if name else None
     by_kind = {
+        "skew": [
+            "andon skew   (host by host, what differs; will NOT change anything)",
+            "andon rollback --check   (shows what a rollback would change; will NOT change a container or an order)",
+        ],
         "memory": ["andon leaks --for 2m   (measures memory; will NOT kill or limit anything)", plan],
         "external": ["andon health --watch   (shows when it recovers; will NOT restart or reconnect anything)", plan],
         "change": ["andon rollback --check   (shows what a rollback would change; will NOT change a container or an order)", plan],
@@ -343,11 +372,12 @@ def steps(kind, first, missing, since):
     return lines
 
 
-def report(errors, surroundings, metrics, now, window, since, limited=""):
+def report(errors, surroundings, running, metrics, now, window, since, limited="", allowed=(), ignored=("HOSTNAME",)):
     """The verb's report.
 
     Args:
-        errors, surroundings: {host: what read_errors and read_surroundings returned, or a str that says why there is nothing}.
+        errors, surroundings, running: {host: what read_errors, read_surroundings and release_state returned, or a str that says why there is nothing}.
+        allowed, ignored: differences that are meant to be, as in skew.compare.
         metrics: dicts {name, unit, error, series: [{labels, values, summary}]}.
         now: Unix time on the bastion. window: seconds. since: what the person typed. limited: the --limit that was given.
 
@@ -360,9 +390,10 @@ def report(errors, surroundings, metrics, now, window, since, limited=""):
     causes = suspects(events, first["change"]["at"], window) if first else []
     recent = [one for one in events if one["at"] >= start]
     external_line, failures, failed = external(surroundings)
-    missing = unknown(errors, surroundings, metrics, now - window)
+    differences, unread = skew_of(running, allowed, ignored)
+    missing = unknown(errors, surroundings, metrics, now - window, unread)
     total = sum(one["count"] for one in sources)
-    kind = symptom(first, causes, failed, recent)
+    kind = symptom(first, causes, failed, recent, differences)
     looked = len([1 for seen in errors.values() if not isinstance(seen, str)])
     where = "%d/%s" % (looked, plural(len(errors), "host"))
 
@@ -374,6 +405,8 @@ def report(errors, surroundings, metrics, now, window, since, limited=""):
             rate(first["change"]["before"]),
             rate(first["change"]["after"]),
         )
+    elif differences:
+        head = clean("SKEW: hosts run different things (%s); no error rate rose" % plural(len(differences), "difference"), 80)
     elif failed:
         head = "NOT REACHABLE: %s (%s) from %s; no error rate rose" % (failed[0]["name"], failed[0]["layer"], failed[0]["host"])
     elif missing:
@@ -399,6 +432,10 @@ def report(errors, surroundings, metrics, now, window, since, limited=""):
     else:
         count = len([one for one in recent if one["kind"] in CAUSES])
         summary.append("CHANGED  %s in %s (below)" % (plural(count, "thing") if count else "nothing that is known", duration(2 * window)))
+    if differences:
+        summary.append(marked("SKEW", skew_words(differences)))
+    elif not unread and len(running) > 1:
+        summary.append("SKEW     none: %s run the same" % plural(len(running), "host"))
     summary += [external_line] + failures[:3]
     rows = table(sources, 5)
     if rows:
@@ -408,7 +445,10 @@ def report(errors, surroundings, metrics, now, window, since, limited=""):
     if measured:
         summary.append("METRICS  %s (below)" % "%d series" % sum(len(one["series"]) for one in measured))
     notes = notes_of(errors, surroundings)
-    detail = axis(sources, recent, start, now) + listing(events, sources, start) + metric_lines(metrics, 10)
+    detail = skew_lines(differences[:6])
+    if len(differences) > 6:
+        detail.append("… and %d more differences (andon skew)" % (len(differences) - 6))
+    detail += axis(sources, recent, start, now) + listing(events, sources, start) + metric_lines(metrics, 10)
     if notes:
         detail += ["Known only in part:"] + ["  " + note for note in notes[:8]] + (["  … and %d more (--json)" % (len(notes) - 8)] if len(notes) > 8 else [])
     data = {
@@ -416,6 +456,7 @@ def report(errors, surroundings, metrics, now, window, since, limited=""):
         "symptom": kind,
         "broke_first": first,
         "causes": causes,
+        "skew": differences,
         "sources": sources,
         "error_rate": error_rate(sources, start, now),
         "events": events,

@@ -397,8 +397,9 @@ def around(*events, endpoints=(), notes=(), **more):
     return {"events": list(events), "endpoints": list(endpoints), "notes": list(notes), "clock": health.clock(NOW, NOW, NOW, NOW)} | more
 
 
-def report(seen, about=None, metrics=()):
-    return triage.report(seen, about or {host: around() for host in seen}, list(metrics), NOW, WINDOW, "30m")
+def report(seen, about=None, metrics=(), running=None):
+    running = running or {host: {"state": {"services": {}}} for host in seen}
+    return triage.report(seen, about or {host: around() for host in seen}, running, list(metrics), NOW, WINDOW, "30m")
 
 
 def test_what_broke_first_is_first_although_a_clock_is_90_s_behind():
@@ -438,6 +439,28 @@ def test_the_change_before_the_break_is_named_and_the_commands_say_what_they_wil
     assert outside["headline"].startswith("NOT REACHABLE: venue (TLS)") and outside["next"][0].startswith("andon health --watch") and outside["ok"]
 
 
+def test_one_host_on_other_code_is_the_first_thing_that_is_said():
+    def runs(image, power_peg="off"):
+        one = {"image_id": image, "digests": [], "environment": {"POWER_PEG": power_peg}, "labels": {}, "files": {}, "command": [], "policy": "no", "count": 1}
+        return {"state": {"services": {"trading": {"algo": one}}}}
+
+    seen = {host: errors(source("algo")) for host in "abc"}
+    knight = report(seen, running={"a": runs("sha256:1"), "b": runs("sha256:1"), "c": runs("sha256:2", "on")})
+    assert knight["ok"] and knight["headline"].startswith("SKEW: hosts run different things (2 differences)")
+    assert {one["id"]: one["odd"] for one in knight["data"]["skew"]} == {"trading/algo:image": ["c"], "trading/algo:environment:POWER_PEG": ["c"]}
+    assert any(line.startswith("SKEW     2 differences, odd: c;") for line in knight["summary"]) and knight["detail"][0].startswith("DIFFERS")
+    assert (
+        knight["next"][0].startswith("andon skew ") and knight["next"][1].startswith("andon rollback --check") and all("will NOT" in n for n in knight["next"])
+    )
+    bad = {**seen, "c": errors(source("algo", stream(0, 30, NOW - 600)))}
+    both = report(bad, running={"a": runs("sha256:1"), "b": runs("sha256:1"), "c": runs("sha256:2")})
+    assert both["headline"].startswith("BROKE FIRST") and both["data"]["symptom"] == "skew" and any(line.startswith("SKEW") for line in both["summary"])
+    same = report(seen, running={host: runs("sha256:1") for host in "abc"})
+    assert "SKEW     none: 3 hosts run the same" in same["summary"] and same["data"]["skew"] == []
+    dark = report(seen, running={"a": runs("sha256:1"), "b": runs("sha256:1"), "c": "the engine hangs"})
+    assert not dark["ok"] and "UNKNOWN  c: what it runs: the engine hangs" in dark["summary"] and "SKEW     none" not in "".join(dark["summary"])
+
+
 def test_nothing_found_is_said_and_unknown_is_never_nothing():
     calm = report({"a": errors(source("mm")), "b": errors(source("mm"))})
     assert calm["headline"] == "Nothing found: no error line on 2/2 hosts" and calm["ok"]
@@ -451,7 +474,7 @@ def test_nothing_found_is_said_and_unknown_is_never_nothing():
     ):
         result = report(seen, about)
         assert not result["ok"] and result["headline"].startswith("UNKNOWN") and "UNKNOWN" in "".join(result["summary"])
-    assert not triage.report({}, {}, [], NOW, WINDOW, "30m")["ok"]
+    assert not triage.report({}, {}, {}, [], NOW, WINDOW, "30m")["ok"]
     broken = report({"a": errors(source("mm"))}, metrics=[{"name": "up", "query": "up", "unit": "", "error": "Prometheus does not answer", "series": []}])
     assert not broken["ok"]
     older = report({"a": errors(source("mm", gap=NOW - WINDOW - 60, bytes=1 << 24))})
