@@ -191,7 +191,7 @@ def start_venue(tag: str, venue: str) -> str:
     """
     name = f"venue-{venue}"
     command = ["python3", "/opt/lab/bybit_sim.py", "--host", "0.0.0.0", "--port", str(VENUE_PORT), "--keys", "/opt/lab/keys.json", "--account", venue]
-    start(name, tag, command, "--init", "-p", f"127.0.0.1::{VENUE_PORT}")
+    start(name, tag, command, "-p", f"127.0.0.1::{VENUE_PORT}")
     return address(container(name))
 
 
