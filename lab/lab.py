@@ -249,6 +249,26 @@ def open_orders(url: str) -> list[dict[str, Any]]:
     return ask_venue(url, "orders")["orders"]
 
 
+def wait_for_orders(seconds: float = 60) -> dict[str, list[dict[str, Any]]]:
+    """What rests at each venue, once strategies of every host have an order there.
+
+    Args:
+        seconds: a guard; they tick twice a second.
+
+    Raises:
+        LabError: they did not come.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        found = {venue: open_orders(url) for venue, url in venue_urls().items()}
+        if all(any(f"{PREFIX}{host}-" in order["orderLinkId"] for order in some) for some in found.values() for host in HOSTS):
+            return found
+        if time.monotonic() > end:
+            links = {venue: [order["orderLinkId"] for order in some] for venue, some in found.items()}
+            raise LabError(f"no orders of every host at the venues after {seconds:g} s: {links}")
+        time.sleep(0.1)
+
+
 def write_inventory(addresses: dict[str, str], keys: dict[str, dict[str, str]]) -> None:
     """inventory/lab: literal values only (testinfra does not template connection variables)."""
     SOCKETS.mkdir(mode=0o700, exist_ok=True)
