@@ -537,7 +537,8 @@ class Trader:
         self.strategy: Strategy | None = None
         if self.role == "strategy" and self.venue:
             order = {"symbol": options.symbol, "side": "Buy", "orderType": "Limit", "qty": "0.01", "price": f"{options.price:.12g}"}
-            self.strategy = Strategy(self.name, self.venue, order, self.log, options.prefix)
+            prefix = f"{options.prefix}{options.instance}-" if options.instance else options.prefix
+            self.strategy = Strategy(self.name, self.venue, order, self.log, prefix)
         self.ticks = 0
         self._last = time.monotonic()
         self._stopping = threading.Event()
@@ -724,6 +725,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--keys", type=Path, help="JSON with the account's key and secret; a strategy needs it")
     parser.add_argument("--account", default="main", help="whose key of the file to take (default: main)")
     parser.add_argument("--prefix", default="", help="of the client order ids")
+    parser.add_argument("--instance", default="", help="where it runs; the client order ids name it after the prefix")
     parser.add_argument("--symbol", default="BTCUSDT")
     parser.add_argument("--price", type=positive, default=54_000.0, help="of the orders; far enough off to rest")
     parser.add_argument("--every", type=positive, default=0.5, metavar="SECONDS", help="between two ticks")
