@@ -26,7 +26,6 @@ def say(words: str) -> None:
 
 LONG = {"symbol": "BTCUSDT", "side": "Buy", "size": "0.02", "avgPrice": "60000", "markPrice": "60100", "positionValue": "1200"}
 STOP = {"symbol": "BTCUSDT", "side": "Sell", "orderType": "Market", "qty": "0.02", "triggerPrice": "58000", "triggerDirection": 2, "reduceOnly": True}
-OTHERS = {"symbol": "BTCUSDT", "side": "Sell", "orderType": "Limit", "qty": "0.5", "price": "70000", "orderLinkId": "others-1"}
 
 
 def resting() -> str:
@@ -35,16 +34,23 @@ def resting() -> str:
     return "; ".join(f"{venue}: {', '.join(links) or 'nothing'}" for venue, links in found.items())
 
 
+def runs_of(host: str, venue: str) -> set[str]:
+    """The runs of a host's strategy that have an order at a venue: a client order id is its run's and a number."""
+    links = [order["orderLinkId"] for order in lab.open_orders(venue)]
+    return {link.rpartition("-")[0] for link in links if link.startswith(f"{lab.PREFIX}{host}-")}
+
+
 def set_the_scene() -> None:
-    """A position with its protective stop, an order of somebody else at the same account, and one that a crash has left behind."""
+    """A position with its protective stop, and an order that a crash has left behind."""
     main = lab.venue_urls()["main"]
     lab.ask_venue(main, "positions", LONG)
     lab.ask_venue(main, "orders", {**STOP, "orderLinkId": lab.PREFIX + "protects"})
-    lab.ask_venue(main, "orders", OTHERS)
     lab.wait_for_orders()
     crash = ["/usr/bin/python3", "/app/trader.py", "--control", '{"do": "crash"}']
     lab.docker("exec", lab.container("host-b"), "docker", "exec", "momentum", *crash)
-    lab.wait_for_orders()
+    end = time.monotonic() + 60
+    while len(runs_of("host-b", main)) < 2 and time.monotonic() < end:
+        time.sleep(0.1)
 
 
 def andon(*words: str, env: dict[str, str]) -> tuple[int, str]:
@@ -110,7 +116,7 @@ def main() -> int:
     if code:
         print(f"demo: the stop ended with {code}, which it must not here", file=sys.stderr)
         return code
-    say(f"the venues' own word: open orders, {resting()} (what protects a position stays, and what is not ours)")
+    say(f"the venues' own word: open orders, {resting()} (what protects a position stays)")
     say("start again, in order, canary host first")
     code, _ = andon("resume", "--yes", env=env)
     say(f"done in {time.monotonic() - begun:.0f} s. The lab stays up: ./dev lab ssh host-a, ./dev lab down. Try: .venv/bin/andon -i inventory/lab stop")
