@@ -40,13 +40,11 @@ def entries(task_vars: Mapping[str, Any], templar: Any) -> list[tuple[str, Any]]
     return found
 
 
-def plans(
-    found: list[tuple[str, Any]], act: str, given: Mapping[str, Any], *, only: str = "", strategy: str = ""
-) -> tuple[list[dict[str, Any]], dict[str, str], dict[str, str]]:
+def plans(found: list[tuple[str, Any]], act: str, given: Mapping[str, Any], *, only: str = "") -> tuple[list[dict[str, Any]], dict[str, str], dict[str, str]]:
     """The plans of one action.
 
     Args:
-        found: what `entries` gave. act: the action. given: this run's values. only: one component's name. strategy: one strategy's id.
+        found: what `entries` gave. act: the action. given: this run's values. only: one component's name.
 
     Returns:
         (plans, secrets of all, {name: why} of those that cannot be used).
@@ -57,7 +55,7 @@ def plans(
             continue
         if isinstance(entry, adapters.AdapterError):
             bad[name] = str(entry)
-        elif not strategy or entry.get("strategy") == strategy:
+        else:
             try:
                 plan, own = adapters.plan(entry, act, given)
                 good.append(plan)

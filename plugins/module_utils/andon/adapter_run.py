@@ -13,11 +13,9 @@ import threading
 import time
 
 from . import adapter_steps as steps
-from .adapter_values import ValueProblem, at, equals, fill, rows, select
+from .adapter_values import READS, STATES, VERIFIES, ValueProblem, at, equals, fill, rows, select
 from .text import clean
 
-READS = ("liveness", "positions", "open_orders", "trades")
-STATES = ("running", "paused", "stopped")
 # The worst first: one step that may or may not have happened makes the whole action unknown.
 OUTCOMES = ("unknown", "failed", "refused", "unsupported", "ok", "already")
 GOOD = ("ok", "already")
@@ -408,9 +406,6 @@ def _entries(document, how):
         if re.search(how["regex"], text):
             moment = at(one, how["at"]) if how.get("at") else None
             yield (float(moment) / (1000.0 if how.get("unit") == "ms" else 1.0) if moment is not None else None), text
-
-
-VERIFIES = ("log", "container_log", "wait", "venue", "manual")
 
 
 def _utc():

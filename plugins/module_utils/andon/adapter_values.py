@@ -13,6 +13,10 @@ from urllib.parse import quote
 
 _NAME = re.compile(r"\{\{\s*([a-z_][a-z0-9_]*)\s*\}\}")
 
+READS = ("liveness", "positions", "open_orders", "trades")
+STATES = ("running", "paused", "stopped")
+VERIFIES = ("log", "container_log", "wait", "venue", "manual")
+
 # How deep and how long an answer may be before it is not read any further.
 MOST_ITEMS = 5000
 
