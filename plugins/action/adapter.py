@@ -68,8 +68,8 @@ class ActionModule(ActionBase):
                     "steps": [],
                     "needs": [],
                 }
-                | dict.fromkeys(("kind", "strategy", "venue"), "")
-                | {"seconds": None}
+                | dict.fromkeys(("kind", "strategy", "venue", "prefix"), "")
+                | {"seconds": None, "symbols": []}
             )
         return result
 

@@ -78,8 +78,8 @@ EXAMPLES = r"""
 RETURN = r"""
 adapters:
   description:
-    - One entry per component on this host, with I(component), I(kind), I(strategy), I(venue), I(act), I(outcome), I(why), I(proven), I(data),
-      I(state), I(seconds), I(steps) (each I(step), I(outcome), I(words)) and I(needs).
+    - One entry per component on this host, with I(component), I(kind), I(strategy), I(venue), I(symbols), I(prefix), I(act), I(outcome), I(why),
+      I(proven), I(data), I(state), I(seconds), I(steps) (each I(step), I(outcome), I(words)) and I(needs).
     - I(outcome) is ok, already, unknown, failed, refused or unsupported. I(needs) lists what only the venue can prove.
   returned: success
   type: list
@@ -160,7 +160,8 @@ def main():
         closed = gate(plan, here[plan["name"]], act, options["protected"], options["host_state"])
         if closed:
             row = Action(plan, act, engine, {}, budget).row
-            row.update(outcome=closed[0], why=closed[1], seconds=0.0)
+            # What does not run is halted: the engine says so, not the software.
+            row.update(outcome=closed[0], why=closed[1], seconds=0.0, proven=closed[0] == "already", state="stopped" if closed[0] == "already" else "")
             rows.append(row)
         else:
             free.append(plan)

@@ -106,6 +106,8 @@ class Action:
             "kind": plan.get("kind", ""),
             "strategy": plan.get("strategy", ""),
             "venue": plan.get("venue", ""),
+            "symbols": plan.get("symbols", []),
+            "prefix": plan.get("prefix", ""),
             "act": act,
             "outcome": "unknown",
             "why": "no answer within %g s" % budget,

@@ -381,12 +381,21 @@ def plan(entry: Mapping[str, Any], act: str, given: Mapping[str, Any] | None = N
     _known(venue, ("name", "symbols", "prefix"), where + ": venue", "key")
     if venue and not valid_id(venue.get("name")):
         _wrong(where + ": venue: name", "must be the name of an entry of andon_venues")
+    size = (given or {}).get("size")
+    if size not in (None, ""):
+        try:
+            fits = 0 < float(size) <= 1
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
+            _wrong(where, "size must be more than 0 and at most 1, not %s. Nothing was sent" % clean(size, 40))
+        given = {**(given or {}), "size": float(size)}
     extra = {key: value for key, value in _mapping(adapter.get("vars") or {}, where + ": vars").items() if value is not None}
     numbers = {**_mapping(definition.get("vars", {}), where), **extra, **{k: v for k, v in (given or {}).items() if v not in (None, "")}}
     known = _values(name, entry, numbers, definition, where)
     parts = _parts(definition, act)
     _names_are_known(parts, known, definition.get("products") or {}, where, act)
-    if act == "resume" and "size" in (given or {}) and not any("size" in step.get("when", []) for step in parts.get("resume", {}).get("do", [])):
+    if act == "resume" and "size" in known and not any("size" in step.get("when", []) for step in parts.get("resume", {}).get("do", [])):
         _wrong(where, "the adapter %s has no step for a smaller size, so it would trade at its full size. Nothing was sent" % adapter["kind"])
     _endpoint_fits(parts, endpoint, where)
     text = str(venue.get("name") or entry.get("venue") or "")
@@ -396,6 +405,8 @@ def plan(entry: Mapping[str, Any], act: str, given: Mapping[str, Any] | None = N
             "kind": adapter["kind"],
             "strategy": str(entry.get("strategy") or ""),
             "venue": text,
+            "symbols": [str(one) for one in venue.get("symbols") or []],
+            "prefix": str(venue.get("prefix") or ""),
             "endpoint": endpoint,
             "values": known,
             "definition": parts,
