@@ -9,6 +9,7 @@ Ansible neither drops the host nor hides it from the verdict that follows (stop_
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import time
@@ -70,7 +71,7 @@ class ActionModule(ActionBase):
         try:
             values = self._variables(task_vars or {})
             self._begin_venues(task_vars or {}, values.get("strategy"))
-            result = self._attempt(values, began)
+            result = self._attempt(values, began, task_vars or {})
         except ValueError as error:  # bad input: nothing was sent to the host
             result = self._nothing_sent(stop.REFUSED, text.clean(error, 300))
         except (AnsibleError, OSError) as error:
@@ -94,7 +95,11 @@ class ActionModule(ActionBase):
         for option, names in self._task.args.items():
             for name in [names] if isinstance(names, str) else names:
                 if name in task_vars:
-                    values[option] = self._templar.template(task_vars[name])
+                    value = task_vars[name]
+                    if option == "components" and isinstance(value, list):
+                        # An adapter's password that cannot be decrypted must not take the stop of its container away.
+                        value = [{k: v for k, v in one.items() if k != "adapter"} if isinstance(one, dict) else one for one in value]
+                    values[option] = self._templar.template(value)
                     break
         return values
 
@@ -109,6 +114,30 @@ class ActionModule(ActionBase):
                 venue_stop.begin(task_vars, self._templar, check=bool(self._task.check_mode), strategy=strategy)
 
     @staticmethod
+    def _has_adapters(task_vars):
+        components = task_vars.get("andon_components")
+        return bool(components) and (isinstance(components, str) or any(isinstance(one, dict) and one.get("adapter") for one in components))
+
+    def _prepare_adapters(self, task_vars, args, incident):
+        """(what the host is to run first, why it is not to) where a component has an adapter (adapter_stop.py), else (None, "").
+
+        Whatever is wrong with it is a word in the proof and no condition of the stop.
+        """
+        if not self._has_adapters(task_vars):
+            return None, ""
+        from ansible.module_utils.andon import adapter_stop  # only where there are adapters: nothing more stands in front of a stop
+
+        try:
+            budget = adapter_stop.budget_of(args.get("adapter_budget"))
+            with deadline(budget):  # a lookup that hangs
+                cli = args.get("container_cli") or "docker"
+                return adapter_stop.prepare(task_vars, self._templar, incident=incident, budget=budget, cli=cli), ""
+        except HostTimeout:
+            return None, "reading the adapters took too long; stopped without them"
+        except Exception as error:
+            return None, "the adapters cannot be read: %s" % text.clean(error, 200)
+
+    @staticmethod
     def _nothing_sent(verdict, why):
         return {
             "verdict": verdict,
@@ -118,9 +147,10 @@ class ActionModule(ActionBase):
             "containers": [],
             "notes": [],
             "steps": [],
+            "adapters": [],
         }
 
-    def _attempt(self, args, began):
+    def _attempt(self, args, began, task_vars):
         check = bool(self._task.check_mode)
         strategy = args.get("strategy") or ""
         if strategy and not text.valid_id(strategy):
@@ -131,6 +161,9 @@ class ActionModule(ActionBase):
         pressed = press_time(args.get("pressed_at"))
         incident = args.get("incident") or incident_id.current_or_new(pressed)
         who = state.actor()
+        # Mode now freezes first: no application code is to run any more, so nothing is read for it either.
+        adapters, trouble = self._prepare_adapters(task_vars, args, incident) if mode != "now" else (None, "")
+        asked = adapters is not None and not check
         script = stop.script(
             SCRIPT.read_text(encoding="utf-8"),
             cli=args.get("container_cli") or "docker",
@@ -145,8 +178,10 @@ class ActionModule(ActionBase):
             check=check,
             settle=args.get("settle", 1),
             root=args.get("engine_root") or "/var/lib/docker",
+            adapters=adapters.names if asked else (),
+            budget=math.ceil(adapters.budget) if asked else 2,
         )
-        output, route = self._send(script, args, began)
+        output, route = self._send(script, args, began, adapters.program if asked and adapters.names else None)
         received = time.time()
         host = stop.parse(output)
         verdict, why = stop.judge(host, strategy=strategy, check=check)
@@ -167,19 +202,36 @@ class ActionModule(ActionBase):
             "latch_path": host.latch_path,
             "engine": host.engine,
             "steps": host.steps,
-            "notes": host.notes + host.respawners,
+            "adapters": self._adapter_rows(task_vars, adapters, host, mode, check),
+            "notes": host.notes + host.respawners + ([trouble] if trouble else []),
             "route": route,
             "incident": incident,
             "pressed_at": pressed,
         }
+
+    def _adapter_rows(self, task_vars, adapters, host, mode, check):
+        """What became of each component's own halt; [] where there is no adapter."""
+        if adapters is None and not (mode == "now" and self._has_adapters(task_vars)):
+            return []
+        from ansible.module_utils.andon import adapter_stop
+
+        here = [one["name"] for one in host.before.values() if one.get("was_running")]
+        if mode == "now":
+            return adapter_stop.rows(adapter_stop.not_asked(task_vars["andon_components"]), [], "skipped", "mode now freezes at once", here)
+        if check:
+            return adapter_stop.rows(adapters, [], "would", "", here)
+        if host.engine or host.adapters_skipped:
+            why = host.adapters_skipped or "the engine is %s" % host.engine
+            return adapter_stop.rows(adapters, [], "skipped", why, here)
+        return adapter_stop.rows(adapters, host.adapters, "unknown", "no answer within %g s" % adapters.budget, here)
 
     @staticmethod
     def _acted(rows, host):
         """True if this press changed the host: something stopped, a policy changed, a latch was new."""
         return any(r["how"] in ("graceful", "killed") for r in rows) or any(s["name"] == "policy" for s in host.steps) or host.latch == "new"
 
-    def _send(self, script, args, began):
-        """Sends the script by the first route that answers; returns (output, the route's name).
+    def _send(self, script, args, began, program):
+        """Sends the script by the first route that answers, with its standard input if it has one; returns (output, the route's name).
 
         Raises:
             AnsibleError: no route answered, or the host took too long.
@@ -193,7 +245,7 @@ class ActionModule(ActionBase):
             try:
                 self._take(route)
                 with deadline(float(args.get("deadline", 60))):
-                    done = self._low_level_execute_command(script, sudoable=True, executable="/bin/sh")
+                    done = self._low_level_execute_command(script, sudoable=True, in_data=program, executable="/bin/sh")
             except HostTimeout:
                 raise AnsibleError("no proof within %g s (route %s); the stop there goes on by itself" % (float(args.get("deadline", 60)), name)) from None
             except AnsibleConnectionFailure as error:

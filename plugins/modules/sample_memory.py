@@ -61,7 +61,7 @@ EXAMPLES = r"""
 - name: Sample every component for two minutes
   sample_memory:
     selectors: "{{ andon_selectors }}"
-    components: "{{ andon_components }}"
+    components: "{{ andon_components | without_adapters }}"
     protected: "{{ andon_protected }}"
     duration: 2m
   register: andon_samples

@@ -39,6 +39,7 @@ def document(*, verb, asked, fleet, results, mode, strategy, incident, operator,
             "attempts": one.get("attempts", 0),
             "seconds": one.get("seconds"),
             "steps": one.get("steps", []),
+            "adapters": one.get("adapters", []),
             "notes": one.get("notes", []),
         }
     good = (WOULD, NOT_HERE) if check else (HALTED, NOT_HERE)
@@ -65,6 +66,15 @@ def document(*, verb, asked, fleet, results, mode, strategy, incident, operator,
         "nowhere": nowhere,
         "disturbed": disturbed,
     }
+
+
+def adapter_line(proof):
+    """What the trading software's own halt said, in one line; empty where there is no adapter. It never changes a verdict."""
+    if not any(host.get("adapters") for host in proof["hosts"].values()):
+        return ""
+    from .adapter_stop import line  # only where there is one
+
+    return line(proof["hosts"], WIDTH)
 
 
 def orders_line(proof):
@@ -125,6 +135,9 @@ def summary(proof):
     if len(order) > len(shown):
         lines.append("... and %d more hosts, all listed below" % (len(order) - len(shown)))
     lines.append("")
+    own = adapter_line(proof)
+    if own:
+        lines.append(own)
     lines.append(orders_line(proof)[:WIDTH])
     for row in ((proof.get("orders") or {}).get("venues") or [])[:4]:
         lines.append(venue_line(row)[:WIDTH])
@@ -162,6 +175,11 @@ def detail(proof):
             )
         for note in one["notes"]:
             lines.append("%-14s WARNING: %s" % (clean(host, 14), clean(note, 200)))
+        for own in one.get("adapters", []):
+            lines.append(
+                "%-14s adapter %s of %s: %s%s"
+                % (clean(host, 14), own["kind"] or "?", own["component"], own["outcome"], clean(": " + own["why"], 160) if own["why"] else "")
+            )
         for step in one["steps"]:
             if step["rc"]:
                 lines.append("%-14s step %s ended with %s: %s" % (clean(host, 14), step["name"], step["rc"], clean(step["words"], 160)))

@@ -56,7 +56,9 @@ def header(incident, operator, reason, at):
     return json.dumps(fields, sort_keys=True)[1:-1]
 
 
-def script(text, *, cli, mode, grace, state, selectors, components, protected, strategy, latch_header, check, settle, root="/var/lib/docker"):
+def script(
+    text, *, cli, mode, grace, state, selectors, components, protected, strategy, latch_header, check, settle, root="/var/lib/docker", adapters=(), budget=2
+):
     """The text to give to `sh -c` on a host.
 
     Args:
@@ -73,6 +75,8 @@ def script(text, *, cli, mode, grace, state, selectors, components, protected, s
         check: look only.
         settle: seconds before the second look.
         root: where the engine keeps its files; read only when it is silent.
+        adapters: names of containers that are halted through their own software first, by a program on the script's standard input.
+        budget: whole seconds for that.
 
     Raises:
         ValueError: a value that cannot be right (an unknown mode, a filter with a line break).
@@ -89,7 +93,7 @@ def script(text, *, cli, mode, grace, state, selectors, components, protected, s
                 drop.append(name)
         elif one.get("component") or not strategy:
             add.append(name)
-    for value in list(selectors) + add + drop:
+    for value in list(selectors) + add + drop + list(adapters):
         if not isinstance(value, str) or not value or any(c in value for c in "\n\r\0"):
             raise ValueError("not a usable selector or container name: %s" % clean(repr(value), 80))
     if not selectors and not add:
@@ -112,6 +116,8 @@ def script(text, *, cli, mode, grace, state, selectors, components, protected, s
         "A_GREP_DROP": "\n".join(['"andon.protect":"true"'] + ['"Name":"/%s"' % n for n in drop]),
         "A_ROOT": root,
         "A_SETTLE": "%g" % float(settle),
+        "A_ADAPTERS": "\n".join(adapters),
+        "A_BUDGET": str(int(budget)),
     }
     return "".join("%s=%s\n" % (key, shlex.quote(value)) for key, value in sorted(values.items())) + text
 
@@ -126,6 +132,7 @@ class HostStop:
         engine: None while it answered, else "missing" | "down" | "hung" | "silent".
         nothing: True if no container matched. pids: processes left, or None if never looked.
         left: ids that needed a kill after the grace. respawners, notes: lines of words.
+        adapters: the adapters' rows as they came (adapter_stop.py reads them). adapters_skipped: why none was asked, or "".
         began, down, ended: (host clock Unix s or None, host uptime s) or None. complete: the last line came.
     """
 
@@ -133,6 +140,7 @@ class HostStop:
         self.before, self.after, self.other, self.other_after, self.respawned = {}, {}, {}, {}, {}
         self.steps, self.respawners, self.notes, self.left = [], [], [], []
         self.latch = self.latch_path = self.engine = self.pids = None
+        self.adapters, self.adapters_skipped = [], ""
         self.nothing = self.complete = False
         self.uid = None
         self.began = self.down = self.ended = None
@@ -201,6 +209,10 @@ def parse(output):
             host.left = words
         elif kind == "respawner":
             host.respawners.append(clean(rest, 160))
+        elif kind == "adapter":
+            host.adapters.append(rest)
+        elif kind == "adapters":
+            host.adapters_skipped = clean(rest, 100)
         elif kind == "note":
             host.notes.append(clean(rest, 200))
         elif kind == "begin":

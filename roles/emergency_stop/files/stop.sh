@@ -9,6 +9,8 @@
 # A_ADD, A_DROP  filters of containers that the inventory adds and protects      A_HEADER   the latch's first fields, JSON
 # A_GREP, A_GREP_AND, A_GREP_ADD, A_GREP_DROP  the same as fixed strings in the engine's own files, for a host whose engine is silent
 # A_SETTLE     seconds before the second look             A_ROOT   where the engine keeps its files, for when it is silent
+# A_ADAPTERS   containers, a line each, that are halted through their own software first; a Python program for it is the standard
+#              input (it has secrets in it, and this text is an argument that others can read)     A_BUDGET   seconds for that
 #
 # Every step is tried whatever the one before returned, so there is no `set -e`; each has a deadline of its own.
 set -u
@@ -22,6 +24,7 @@ NL='
 set -f # no globbing of what engines and people wrote; the two places that need it switch it on
 
 file= # the latch, once it is written
+adapter_job= # the adapters' program, while it runs
 
 say() { printf 'A1 %s\n' "$*" 2>/dev/null; }
 uptime_now() { read -r uptime _ </proc/uptime; }
@@ -286,6 +289,47 @@ others() { # others KIND: in a strategy's stop, everything else that is covered 
     tell "$1" "$lines"
 }
 
+ask_adapters() { # ask_adapters LINES: their own halt for those that run and have one, in the background; sets adapted, adapter_job
+    adapted=; names=
+    old=$IFS; IFS=$NL
+    for one in $1; do
+        case $one in *'"was_running":true'*'"status":"running"'*) ;; *) continue ;; esac
+        name=${one#*'"name":"/'}; name=${name%%\"*}
+        case $NL$A_ADAPTERS$NL in *"$NL$name$NL"*) ;; *) continue ;; esac
+        id=${one#'{"id":"'}; adapted="$adapted ${id%%\"*}"; names="$names $name"
+    done
+    IFS=$old
+    [ -n "$names" ] || return 0
+    if ! command -v python3 >/dev/null 2>&1; then say "adapters no python3 on this host"; return 0; fi
+    # shellcheck disable=SC2086 # names are split on purpose
+    if command -v timeout >/dev/null 2>&1; then
+        timeout -s KILL "$A_BUDGET" python3 -I - $names <&3 2>/dev/null &
+    else
+        (python3 -I - $names <&3 2>/dev/null & job=$!; (sleep "$A_BUDGET"; kill -9 "$job") >/dev/null 2>&1 & wait "$job") &
+    fi
+    adapter_job=$!
+}
+
+stop_adapted() { # stop_adapted IDS...: the others at once, these when their adapter has answered or its time is up
+    rest=
+    for one in "$@"; do
+        case " $adapted " in *" $one "*) ;; *) rest="$rest $one" ;; esac
+    done
+    others_job=
+    # shellcheck disable=SC2086
+    if [ -n "$rest" ]; then
+        step stop $((A_GRACE + 15)) "$A_CLI" stop -t "$A_GRACE" $rest &
+        others_job=$!
+    fi
+    uptime_now; from=$uptime
+    wait "$adapter_job"; rc=$?
+    adapter_job=
+    uptime_now; say "step adapters $rc $from $uptime"
+    # shellcheck disable=SC2086
+    step stop $((A_GRACE + 15)) "$A_CLI" stop -t "$A_GRACE" $adapted
+    [ -z "$others_job" ] || wait "$others_job"
+}
+
 stop_ids() { # stop_ids MODE LINES: policies, then stop or kill, of what these lines say
     running_of "$2"; policed_of "$2"
     # shellcheck disable=SC2086 # ids are split on purpose, here and below
@@ -295,7 +339,9 @@ stop_ids() { # stop_ids MODE LINES: policies, then stop or kill, of what these l
         [ -z "$live" ] || step kill 15 "$A_CLI" kill $live
     else
         [ -z "$policed" ] || step policy 15 "$A_CLI" update --restart=no $policed
-        [ -z "$live" ] || step stop $((A_GRACE + 15)) "$A_CLI" stop -t "$A_GRACE" $live
+        if [ -n "$adapter_job" ]; then stop_adapted $live
+        elif [ -n "$live" ]; then step stop $((A_GRACE + 15)) "$A_CLI" stop -t "$A_GRACE" $live
+        fi
     fi
 }
 
@@ -321,6 +367,7 @@ main() {
     others other
     [ "$A_CHECK" = 0 ] || return
     latch "$before"
+    [ -z "$A_ADAPTERS" ] || ask_adapters "$before"
     stop_ids "$A_MODE" "$before"
     # shellcheck disable=SC2086
     look $ids
@@ -370,6 +417,8 @@ main() {
     # The latch must outlive a power cut; after the stop, so that a slow disk delays nothing.
     [ -z "$file" ] || bounded 3 sync "$file" 2>/dev/null || say "note the latch was not synced to the disk"
 }
+# A job in the background has /dev/null as its standard input; the program is handed to it through 3.
+[ -z "$A_ADAPTERS" ] || exec 3<&0
 main
 uptime_now
 say "end $(clock) $uptime"
