@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """A venue that speaks enough of Bybit's v5 REST API for an unmodified ccxt to work against it, with faults on demand.
 
-    python3 bybit_sim.py --port 8081 [--host 0.0.0.0] --key KEY --secret SECRET
+    python3 bybit_sim.py --port 8081 [--host 0.0.0.0] --keys FILE [--account NAME]
+
+FILE is JSON, {"NAME": {"key": "...", "secret": "..."}}: a secret has no place in an argv.
 
 Written after the public documentation of the API and the requests that ccxt sends. Signatures (X-BAPI-SIGN), the receive window
 and the key are checked as the venue does. Two linear futures and one spot market exist; orders rest until they are cancelled,
@@ -12,12 +14,15 @@ nothing is ever filled. Everything is in memory.
     GET  /v5/order/realtime  /v5/position/list
     POST /v5/order/create  /v5/order/cancel  /v5/order/cancel-batch  /v5/order/cancel-all
     GET  /admin/orders            every open order, whatever the faults say
+    GET  /admin/faults            the faults that are on, and how many new orders hold_create keeps
     POST /admin/faults            {"mode": "lie_cancel", "value": 1}; {"mode": null} ends them all
+    POST /admin/reset             {}: no orders, no positions, no faults
     POST /admin/orders            an order as /v5/order/create takes it, without a signature
     POST /admin/positions         {"symbol", "side": "Buy", "size", "avgPrice", "markPrice"}
 
 The faults (value): `down` closes connections without an answer; `slow` (seconds) does what was asked and answers later;
-`slow_cancel` (seconds) the same for cancels only; `error500`; `rate_limit`; `bad_key`; `skew` (seconds) the venue's clock is ahead;
+`slow_cancel` (seconds) the same for cancels only; `hold_create` (seconds at most) takes new orders in only when the fault ends,
+whoever has been killed meanwhile; `error500`; `rate_limit`; `bad_key`; `skew` (seconds) the venue's clock is ahead;
 `reject_cancel` refuses every cancel; `lie_cancel` answers OK and does nothing; `appear` (count) places that many new
 orders after the next cancels, one each.
 
@@ -30,17 +35,21 @@ import argparse
 import hashlib
 import hmac
 import json
+import socketserver
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-MODES = ("down", "slow", "slow_cancel", "error500", "rate_limit", "bad_key", "skew", "reject_cancel", "lie_cancel", "appear")
+MODES = ("down", "slow", "slow_cancel", "hold_create", "error500", "rate_limit", "bad_key", "skew", "reject_cancel", "lie_cancel", "appear")
 BODY_LIMIT = 1024 * 1024  # bytes
 PAGE, PAGE_MOST = 20, 50  # open orders in one answer: the API's default and its greatest
+REMEMBERED = 10_000  # requests, and client order ids, that are kept
 
 
 class Refused(Exception):
@@ -93,7 +102,9 @@ class Account:
         self.key = key
         self.secret = secret
         self.faults: dict[str, float] = {}
-        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.calls: deque[tuple[str, dict[str, Any]]] = deque(maxlen=REMEMBERED)
+        self.held = 0
+        self._links: deque[str] = deque(maxlen=REMEMBERED)
         self._orders: dict[str, dict[str, Any]] = {}
         self._positions: list[dict[str, Any]] = []
         self._lock = threading.RLock()
@@ -140,6 +151,34 @@ class Account:
                 order["tpslMode"] = ""
             self._orders[order["orderId"]] = order
             return order
+
+    def create(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Takes an order in as the API does: a client order id is used once, so that asking again is safe."""
+        link = str(asked.get("orderLinkId", ""))
+        with self._lock:
+            if link and link in self._links:
+                raise Refused(110072, "OrderLinkedID is duplicate")
+            order = self.place(asked)
+            if link:
+                self._links.append(link)
+        return {"orderId": order["orderId"], "orderLinkId": link}
+
+    def held_back(self, ended: threading.Event) -> None:
+        """Waits while hold_create is on, for as many seconds as it says."""
+        end = time.monotonic() + self.faults.get("hold_create", 0)
+        with self._lock:
+            self.held += 1
+        while time.monotonic() < end and "hold_create" in self.faults and not ended.wait(0.01):
+            pass
+        with self._lock:
+            self.held -= 1
+
+    def reset(self) -> None:
+        """No orders, no positions, no faults."""
+        with self._lock:
+            self.faults.clear()
+            self._orders.clear()
+            self._positions.clear()
 
     def hold(self, position: Mapping[str, Any]) -> None:
         """Sets a position."""
@@ -245,7 +284,7 @@ class Account:
             return fixed[path]
         acts = {
             "/v5/order/realtime": self.realtime,
-            "/v5/order/create": self.place,
+            "/v5/order/create": self.create,
             "/v5/order/cancel": self.cancel,
             "/v5/order/cancel-batch": self.cancel_batch,
             "/v5/order/cancel-all": self.cancel_all,
@@ -294,6 +333,8 @@ class Handler(BaseHTTPRequestHandler):
                 raise Refused(10006, "Too many visits. Exceeded the API Rate Limit.")
             if not parts.path.startswith(("/v5/market/", "/v5/system/")):
                 account.check(self.headers, body or parts.query)
+            if "hold_create" in faults and parts.path == "/v5/order/create":
+                account.held_back(self.server.ended)
             result = account.answer(parts.path, asked)
         except Refused as refused:
             code, words = refused.code, str(refused)
@@ -317,6 +358,11 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/admin/positions" and body:
             account.hold(body)
             self._send(200, {})
+        elif path == "/admin/reset" and body is not None:
+            account.reset()
+            self._send(200, {})
+        elif path == "/admin/faults" and body is None:
+            self._send(200, {"faults": account.faults, "held": account.held})
         elif path == "/admin/faults" and body is not None and body.get("mode") in (None, *MODES):
             if body.get("mode") is None:
                 account.faults.clear()
@@ -342,6 +388,7 @@ class Server(ThreadingHTTPServer):
     """The venue on a port; `url` is where it listens."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], account: Account) -> None:
         super().__init__(address, Handler)
@@ -352,20 +399,37 @@ class Server(ThreadingHTTPServer):
     def url(self) -> str:
         return "http://%s:%d" % (self.server_address[0], self.server_address[1])
 
+    def server_bind(self) -> None:
+        """Binds without http.server's reverse look-up of the host's name, which takes seconds where no DNS answers."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is its own business; anything else is our fault and is shown."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
     def shutdown(self) -> None:
         self.ended.set()
         super().shutdown()
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
+    """Serves until it is interrupted. Returns the exit code: 1 if the port cannot be had, 2 if there are no keys."""
     parser = argparse.ArgumentParser(description="A venue that speaks enough of Bybit's v5 API for ccxt.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8081)
-    parser.add_argument("--key", required=True)
-    parser.add_argument("--secret", required=True)
-    options = parser.parse_args()
+    parser.add_argument("--keys", type=Path, required=True, help='JSON: {"NAME": {"key": "...", "secret": "..."}}')
+    parser.add_argument("--account", default="main", help="which of the file's accounts this venue has (default: main)")
+    options = parser.parse_args(argv)
     try:
-        server = Server((options.host, options.port), Account(options.key, options.secret))
+        keys = json.loads(options.keys.read_text())[options.account]
+        account = Account(str(keys["key"]), str(keys["secret"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print("bybit_sim: --keys %s has no key and secret for %s (%s: %s)" % (options.keys, options.account, type(error).__name__, error), file=sys.stderr)
+        return 2
+    try:
+        server = Server((options.host, options.port), account)
     except (OSError, OverflowError) as error:
         print("bybit_sim: cannot listen on %s:%d: %s; choose another --port" % (options.host, options.port, error), file=sys.stderr)
         return 1

@@ -14,14 +14,17 @@ import functools
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 LAB = ROOT / "lab"
@@ -30,10 +33,16 @@ INVENTORY = ROOT / "inventory" / "lab"
 DIGEST = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
 NAME = "andon-lab-" + DIGEST
 HOSTS = ("host-a", "host-b", "host-c")
+# Exchange accounts, each a simulator of its own (bybit_sim.py). In inventory/lab `main` is shared with others, so a prefix tells our
+# orders; all that is in `second` is ours.
+VENUES = ("main", "second")
+VENUE_PORT = 8080
+PREFIX = "lab-"
 # Short and outside the checkout: a UNIX socket's path may have 107 bytes.
 SOCKETS = Path(tempfile.gettempdir()) / f"{NAME}-{os.getuid()}"
 KEY = STATE / "id_ed25519"
 KNOWN_HOSTS = STATE / "known_hosts"
+KEYS = STATE / "keys.json"  # the accounts' keys, made anew at each boot
 # What a nested engine needs, short of --privileged, which is refused where the machine itself lacks CAP_SYS_RESOURCE.
 POWERS = ["--cap-add=ALL", "--cap-drop=SYS_RESOURCE"] + [f"--security-opt={o}=unconfined" for o in ("seccomp", "apparmor", "systempaths")]
 
@@ -145,6 +154,20 @@ def make_key() -> str:
     return KEY.with_suffix(".pub").read_text().strip()
 
 
+def make_venue_keys() -> dict[str, dict[str, str]]:
+    """New keys for the accounts: {venue: {"key", "secret"}}; also a file, which goes into the lab's containers."""
+    keys = {name: {"key": secrets.token_hex(9), "secret": secrets.token_hex(18)} for name in VENUES}
+    private(KEYS, json.dumps(keys))
+    return keys
+
+
+def private(path: Path, text: str) -> None:
+    """Writes a file that only we can read."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        out.write(text)
+
+
 def address(name: str) -> str:
     networks = json.loads(docker("inspect", "--format", "{{json .NetworkSettings.Networks}}", name))
     return networks[NAME]["IPAddress"]
@@ -157,13 +180,26 @@ def start(name: str, tag: str, command: Iterable[str], *options: str) -> None:
         "--label", f"andon.lab={DIGEST}", *options, tag, *command,
     )  # fmt: skip
     docker("cp", f"{LAB}/.", f"{container(name)}:/opt/lab")
+    docker("cp", KEYS, f"{container(name)}:/opt/lab/keys.json")
     docker("start", container(name))
 
 
-def start_host(tag: str, key: str, venue: str, name: str) -> None:
+def start_venue(tag: str, venue: str) -> str:
+    """Boots the simulator of one account; returns the address that the hosts reach it by.
+
+    For the bastion it listens on 127.0.0.1 too, on a free port: the fence of the tests (ANDON_VENUES_LOOPBACK) lets nothing else through.
+    """
+    name = f"venue-{venue}"
+    command = ["python3", "/opt/lab/bybit_sim.py", "--host", "0.0.0.0", "--port", str(VENUE_PORT), "--keys", "/opt/lab/keys.json", "--account", venue]
+    start(name, tag, command, "--init", "-p", f"127.0.0.1::{VENUE_PORT}")
+    return address(container(name))
+
+
+def start_host(tag: str, key: str, venues: dict[str, str], name: str) -> None:
     volume = container(name)
     docker("volume", "create", "--label", f"andon.lab={DIGEST}", volume)
-    start(name, tag, ["bash", "/opt/lab/boot.sh"], "-e", f"LAB_KEY={key}", "-e", f"LAB_VENUE={venue}", "-v", f"{volume}:/var/lib/docker", *POWERS)
+    where = [word for venue, ip in venues.items() for word in ("-e", f"LAB_VENUE_{venue.upper()}={ip}")]
+    start(name, tag, ["bash", "/opt/lab/boot.sh"], "-e", f"LAB_KEY={key}", *where, "-v", f"{volume}:/var/lib/docker", *POWERS)
     end = time.monotonic() + 120
     while subprocess.run(["docker", "exec", container(name), "test", "-e", "/run/lab/ready"], capture_output=True, check=False).returncode:
         if name not in running() or time.monotonic() > end:
@@ -177,7 +213,43 @@ def ssh_options() -> list[str]:
     return ["-o", f"UserKnownHostsFile={KNOWN_HOSTS}", "-o", "StrictHostKeyChecking=yes", "-o", f"ControlPath={SOCKETS}/%h-%p-%r"]
 
 
-def write_inventory(addresses: dict[str, str], venue: str) -> None:
+def inventory_venues(keys: dict[str, dict[str, str]]) -> list[dict[str, Any]]:
+    """andon_venues of inventory/lab."""
+    found = []
+    for name in VENUES:
+        published = docker("port", container(f"venue-{name}"), f"{VENUE_PORT}/tcp").splitlines()[0]
+        one: dict[str, Any] = {"name": name, "ccxt": "bybit", "account": f"the lab's account {name}", "urls": f"http://{published}"}
+        one["credentials"] = {"api_key": keys[name]["key"], "secret": keys[name]["secret"]}
+        one["sections"] = [{"type": "swap"}]
+        one["options"] = {"fetchMarkets": {"types": ["linear"]}}  # one request instead of eleven
+        found.append(one)
+    found[0]["prefix"] = PREFIX
+    return found
+
+
+def venue_urls() -> dict[str, str]:
+    """The simulators' addresses on this machine, by venue."""
+    inventory = json.loads((INVENTORY / "hosts.yml").read_text())
+    return {one["name"]: one["urls"] for one in inventory["trading"]["vars"]["andon_venues"]}
+
+
+def ask_venue(url: str, what: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One request to a simulator's admin channel (bybit_sim.py): the witness that asks neither Andon nor ccxt.
+
+    Args:
+        what: orders, faults, positions or reset. body: what to change; without one it is a look.
+    """
+    request = urllib.request.Request(f"{url}/admin/{what}", None if body is None else json.dumps(body).encode())
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+def open_orders(url: str) -> list[dict[str, Any]]:
+    """What rests at a venue, whatever its faults make it say."""
+    return ask_venue(url, "orders")["orders"]
+
+
+def write_inventory(addresses: dict[str, str], keys: dict[str, dict[str, str]]) -> None:
     """inventory/lab: literal values only (testinfra does not template connection variables)."""
     SOCKETS.mkdir(mode=0o700, exist_ok=True)
     hosts = {}
@@ -196,13 +268,13 @@ def write_inventory(addresses: dict[str, str], venue: str) -> None:
                 "ansible_ssh_private_key_file": str(KEY),
                 "ansible_ssh_common_args": " ".join(ssh_options()),
                 "ansible_python_interpreter": "/usr/bin/python3",
-                "lab_venue_url": f"http://{venue}:8080",
+                "andon_venues": inventory_venues(keys),
             },
         }
     }
     INVENTORY.mkdir(parents=True, exist_ok=True)
     # JSON is YAML; made by lab/lab.py and not committed.
-    (INVENTORY / "hosts.yml").write_text(json.dumps(inventory, indent=2) + "\n")
+    private(INVENTORY / "hosts.yml", json.dumps(inventory, indent=2) + "\n")
     config = []
     for name, where in addresses.items():
         config += [f"Host {name}", f"    HostName {where}", "    User root", f"    IdentityFile {KEY}", f"    UserKnownHostsFile {KNOWN_HOSTS}"]
@@ -215,7 +287,7 @@ def up() -> None:
     begun = time.monotonic()
     tag = image()
     sweep()
-    wanted = {*HOSTS, "venue"}
+    wanted = {*HOSTS, *(f"venue-{venue}" for venue in VENUES)}
     if running() == wanted and (INVENTORY / "hosts.yml").exists():
         reset()
         print(f"lab: {len(HOSTS)} hosts were up, reset in {time.monotonic() - begun:.0f} s")
@@ -224,12 +296,11 @@ def up() -> None:
     close_connections()
     key = make_key()
     docker("network", "create", "--label", f"andon.lab={DIGEST}", NAME)
-    accounts = [word for host in HOSTS for word in ("--account", host)]
-    start("venue", tag, ["python3", "/opt/lab/venue_sim.py", "--port", "8080", *accounts])
-    venue = address(container("venue"))
+    keys = make_venue_keys()
+    venues = {venue: start_venue(tag, venue) for venue in VENUES}
     with ThreadPoolExecutor(len(HOSTS)) as pool:
-        list(pool.map(functools.partial(start_host, tag, key, venue), HOSTS))
-    write_inventory({name: address(container(name)) for name in HOSTS}, venue)
+        list(pool.map(functools.partial(start_host, tag, key, venues), HOSTS))
+    write_inventory({name: address(container(name)) for name in HOSTS}, keys)
     for name in HOSTS:
         print(f"lab: {name} at {address(container(name))}, {len(trading(name))} containers")
     print(f"lab: up in {time.monotonic() - begun:.0f} s")
@@ -240,7 +311,7 @@ def trading(host: str) -> list[str]:
 
 
 def reset(hosts: Iterable[str] = HOSTS) -> None:
-    """Every host back to what a fresh one has (see trading.sh)."""
+    """Every host back to what a fresh one has (see trading.sh), and the venues: what killed strategies left there is gone."""
     hosts = list(hosts)
 
     def one(host: str) -> None:
@@ -250,14 +321,17 @@ def reset(hosts: Iterable[str] = HOSTS) -> None:
 
     with ThreadPoolExecutor(max(len(hosts), 1)) as pool:
         list(pool.map(one, hosts))
+    for url in venue_urls().values():
+        ask_venue(url, "reset", {})
 
 
 def status() -> int:
     here = running()
     for name in HOSTS:
         print(f"{name}  {'up, running: ' + ' '.join(sorted(trading(name))) if name in here else 'down'}")
-    print(f"venue   {'up' if 'venue' in here else 'down'}")
-    return 0 if here == {*HOSTS, "venue"} else 1
+    for venue in VENUES:
+        print(f"venue {venue}  {'up' if f'venue-{venue}' in here else 'down'}")
+    return 0 if here == {*HOSTS, *(f"venue-{venue}" for venue in VENUES)} else 1
 
 
 def ssh(host: str, command: list[str]) -> None:

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The program in the lab's trading containers: it really trades at the lab's venue, and misbehaves when told to.
 
-    python3 trader.py --name strat-a --venue http://venue:8080 [--account ACC] [--role strategy|adapter|data]
+    python3 trader.py --name strat-a --venue http://venue:8080 --keys FILE [--account ACC] [--role strategy|adapter|data]
     python3 trader.py --check [--port 9000]                 for a health check: exit 0 if healthy, else 1
     python3 trader.py --control '{"do": "hang"}' [--port 9000]   the switch, from inside the container
 
+The venue speaks Bybit's v5 API, with signed requests; FILE is JSON, {"ACC": {"key": "...", "secret": "..."}}.
 A strategy places a limit order each tick and then cancels the one before, so that one or two rest at any time; an
 adapter asks the venue for its time; data only ticks. Each line goes to stdout and to LOG_DIR/NAME.log. On SIGTERM a
 strategy takes its orders off the venue (2 s at most) and exits 0; killed outright, it leaves them there, as a real one
@@ -26,6 +27,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
+import hmac
 import http.client
 import json
 import mmap
@@ -44,13 +47,18 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 MIB = 1024 * 1024
 ANSWER_LIMIT = 4 * MIB  # bytes of one answer from the venue
 BODY_LIMIT = 64 * 1024  # bytes of one request to /control
 VENUE_DEADLINE = 1.0  # seconds for one request; shorter than the grace of a stop, which has to fit several
+WINDOW = "5000"  # milliseconds that a signed request is good for
+CATEGORY = "linear"
+PAGES = 20  # of 50 open orders each
+GONE, DUPLICATE = 110001, 110072  # the venue's codes: no such open order; this client order id was used
+UNCLEAR = (10000, 10016)  # codes after which the request may have taken effect: timeout, internal error
 GOODBYE = 2.0  # seconds for taking the orders off after SIGTERM
 STALE = 10.0  # seconds without a tick (or ten ticks' time, if that is longer) after which the program is unhealthy
 LEAK_STEP = 0.1  # seconds between a leak's allocations
@@ -60,12 +68,16 @@ SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 
 class VenueError(Exception):
-    """A request that failed. `unknown`: it may have taken effect all the same."""
+    """A request that failed.
 
-    def __init__(self, words: str, status: int = 0) -> None:
+    Args:
+        code: the venue's own code; 0 if there was no answer in its form. Without one the request may have taken effect (`unknown`).
+    """
+
+    def __init__(self, words: str, code: int = 0) -> None:
         super().__init__(words)
-        self.status = status
-        self.unknown = not 400 <= status < 500
+        self.code = code
+        self.unknown = not code or code in UNCLEAR
 
 
 class Log:
@@ -107,67 +119,110 @@ class Log:
 
 
 class VenueClient:
-    """Asks the venue; one connection per request, and no proxy from the environment."""
+    """Asks a venue that speaks Bybit's v5 API; one connection per request, and no proxy from the environment.
 
-    def __init__(self, url: str, account: str) -> None:
+    Args:
+        url: http://host:port. key, secret: of the account; without them only public requests work.
+
+    Raises:
+        ValueError: the address makes no sense.
+    """
+
+    def __init__(self, url: str, key: str = "", secret: str = "") -> None:
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
             raise ValueError(f"the venue's address must look like http://host:port, not {url!r}")
         self._host, self._port = parts.hostname, parts.port or 80
-        self._orders = f"/accounts/{quote(account, safe='')}/orders"
+        self._key, self._secret = key, secret
 
-    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """One request.
+    def _signed(self, payload: str) -> dict[str, str]:
+        stamp = str(time.time_ns() // 1_000_000)
+        sign = hmac.new(self._secret.encode(), (stamp + self._key + WINDOW + payload).encode(), hashlib.sha256).hexdigest()
+        return {"X-BAPI-API-KEY": self._key, "X-BAPI-TIMESTAMP": stamp, "X-BAPI-RECV-WINDOW": WINDOW, "X-BAPI-SIGN": sign}
+
+    def ask(self, method: str, path: str, asked: dict[str, Any] | None = None) -> dict[str, Any]:
+        """One request; gives the answer's `result`.
+
+        Args:
+            asked: the body of a POST, the query of a GET.
 
         Raises:
-            VenueError: no answer, an answer that is not JSON, or a status other than 2xx.
+            VenueError: no answer, one in another form, or a code other than 0.
         """
+        payload = json.dumps(asked or {}) if method == "POST" else urlencode(asked or {})
+        target, body = (path, payload) if method == "POST" else (f"{path}?{payload}" if payload else path, None)
+        headers = {"Content-Type": "application/json", **(self._signed(payload) if self._key else {})}
         connection = http.client.HTTPConnection(self._host, self._port, timeout=VENUE_DEADLINE)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body))
+            connection.request(method, target, body, headers)
             reply = connection.getresponse()
-            answer = json.loads(reply.read(ANSWER_LIMIT))
-        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
+            raw = reply.read(ANSWER_LIMIT)
+        except (OSError, http.client.HTTPException) as error:
             raise VenueError(f"no answer from the venue ({type(error).__name__}: {error})") from None
         finally:
             connection.close()
-        if not 200 <= reply.status < 300:
-            words = answer.get("error", answer) if isinstance(answer, dict) else answer
-            raise VenueError(f"the venue says {reply.status}: {words}", reply.status)
-        return answer
+        try:
+            answer = json.loads(raw)
+            code, result = int(answer["retCode"]), answer["result"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise VenueError(f"the venue says {reply.status}, not in its own form") from None
+        if code or not isinstance(result, dict):
+            raise VenueError(f"the venue says {code}: {answer.get('retMsg')}", code)
+        return result
 
-    def place(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Places an order; asking again with the same client id is safe."""
-        answer = self.ask("POST", self._orders, order)
-        if not isinstance(answer, dict) or not isinstance(answer.get("id"), str):
+    def place(self, order: dict[str, Any]) -> str | None:
+        """Places an order. Asking again with the same client order id is safe: it cannot become a second one.
+
+        Returns:
+            its id; None if an earlier request with this client order id was taken and the order is closed by now.
+        """
+        try:
+            answer = self.ask("POST", "/v5/order/create", {"category": CATEGORY, **order})
+        except VenueError as error:
+            if error.code != DUPLICATE:
+                raise
+            known = [o for o in self.open_orders(order["symbol"]) if o.get("orderLinkId") == order["orderLinkId"]]
+            return str(known[0].get("orderId")) if known else None
+        if not isinstance(answer.get("orderId"), str):
             raise VenueError("the venue answered something that is not an order")
-        return answer
+        return answer["orderId"]
 
-    def open_orders(self) -> list[dict[str, Any]]:
-        """The account's open orders."""
-        answer = self.ask("GET", self._orders)
-        if not isinstance(answer, list):
-            raise VenueError("the venue answered something that is not a list of orders")
-        return [order for order in answer if isinstance(order, dict)]
+    def open_orders(self, symbol: str) -> list[dict[str, Any]]:
+        """The account's open orders of a symbol."""
+        found: list[dict[str, Any]] = []
+        asked = {"category": CATEGORY, "symbol": symbol, "limit": "50"}
+        for _ in range(PAGES):
+            answer = self.ask("GET", "/v5/order/realtime", asked)
+            if not isinstance(answer.get("list"), list):
+                raise VenueError("the venue answered something that is not a list of orders")
+            found += [order for order in answer["list"] if isinstance(order, dict)]
+            if not answer.get("nextPageCursor"):
+                return found
+            asked["cursor"] = str(answer["nextPageCursor"])
+        raise VenueError(f"the venue has more than {len(found)} open orders")
 
-    def cancel(self, order_id: str) -> bool:
+    def cancel(self, symbol: str, order_id: str) -> bool:
         """Cancels one order; False if it was not open any more."""
         try:
-            self.ask("DELETE", f"{self._orders}/{quote(order_id, safe='')}")
+            self.ask("POST", "/v5/order/cancel", {"category": CATEGORY, "symbol": symbol, "orderId": order_id})
         except VenueError as error:
-            if error.status in (404, 409):
+            if error.code == GONE:
                 return False
             raise
         return True
 
 
 class Strategy:
-    """Keeps one or two orders at the venue."""
+    """Keeps one or two orders at the venue.
 
-    def __init__(self, name: str, venue: VenueClient, order: dict[str, Any], log: Log) -> None:
+    Args:
+        order: symbol, side, orderType, qty, price, as the venue wants them. prefix: its client order ids begin with this.
+    """
+
+    def __init__(self, name: str, venue: VenueClient, order: dict[str, str], log: Log, prefix: str = "") -> None:
         self._venue, self._order, self._log = venue, order, log
-        # Another run's orders, and those of a namesake on another host, are not ours to cancel.
-        self._prefix = f"{name}:{secrets.token_hex(4)}:"
+        # Another run's orders, and those of a namesake on another host, are not ours to cancel. The venue allows 36 characters.
+        self._prefix = f"{prefix}{name}-{secrets.token_hex(3)}-"
         self._pending: str | None = None
         self.resting: list[str] = []
 
@@ -182,22 +237,23 @@ class Strategy:
         # After an unknown outcome the same client id is asked for again: it cannot become a second order.
         self._pending = self._pending or f"{self._prefix}{n}"
         try:
-            placed = self._venue.place({"client_id": self._pending, **self._order})
+            placed = self._venue.place({"orderLinkId": self._pending, **self._order})
         except VenueError as error:
             if not error.unknown:
                 self._pending = None
             self._log("ERROR", f"tick {n} order not placed: {error}")
             return
         self._pending = None
-        if placed.get("status") == "open":
-            self.resting.append(placed["id"])
+        if placed is None:
+            self._log("INFO", f"tick {n} the order without an answer was closed already")
+            return
+        self.resting.append(placed)
         o = self._order
-        words = f"{placed['id']} {o['side']} {o['qty']} {o['symbol']} at {o['price']:g}"
-        self._log("INFO", f"tick {n} order {words}, {len(self.resting)} resting")
+        self._log("INFO", f"tick {n} order {placed} {o['side']} {o['qty']} {o['symbol']} at {o['price']}, {len(self.resting)} resting")
 
     def _cancel(self, n: int, order_id: str) -> None:
         try:
-            if not self._venue.cancel(order_id):
+            if not self._venue.cancel(self._order["symbol"], order_id):
                 self._log("INFO", f"tick {n} order {order_id} was closed already")
             self.resting.remove(order_id)
         except VenueError as error:
@@ -212,17 +268,12 @@ class Strategy:
         Raises:
             VenueError: some may still rest; each was tried.
         """
-        try:
-            orders = self._venue.open_orders()
-        except VenueError as error:
-            if error.status == 404:
-                return 0  # the account begins with its first order: there was none
-            raise
-        ours = [o.get("id") for o in orders if str(o.get("client_id")).startswith(self._prefix)]
+        symbol = self._order["symbol"]
+        ours = [o.get("orderId") for o in self._venue.open_orders(symbol) if str(o.get("orderLinkId")).startswith(self._prefix)]
         cancelled, failed = 0, None
         for order_id in ours:
             try:
-                cancelled += self._venue.cancel(str(order_id))
+                cancelled += self._venue.cancel(symbol, str(order_id))
             except VenueError as error:
                 failed = error
         if failed:
@@ -460,6 +511,21 @@ def from_environment(words: str) -> Iterator[dict[str, Any]]:
         yield {**request, "kind": kind} if kind else request
 
 
+def keys_of(options: argparse.Namespace) -> tuple[str, str]:
+    """Key and secret of the account; empty ones if no file was given.
+
+    Raises:
+        ValueError: the file cannot be read, or does not have them.
+    """
+    if not options.keys:
+        return "", ""
+    try:
+        one = json.loads(options.keys.read_text())[options.account]
+        return str(one["key"]), str(one["secret"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"--keys {options.keys} has no key and secret for {options.account} ({type(error).__name__})") from None
+
+
 class Trader:
     """The program: one thread ticks, one serves health and control, the main one waits for signals."""
 
@@ -467,11 +533,11 @@ class Trader:
         self.name, self.role, self.every = options.name, options.role, options.every
         self.log = Log(options.name, options.log_dir)
         self.faults = Faults(self.log, options.log_dir)
-        self.venue = VenueClient(options.venue, options.account or options.name) if options.venue else None
+        self.venue = VenueClient(options.venue, *keys_of(options)) if options.venue else None
         self.strategy: Strategy | None = None
         if self.role == "strategy" and self.venue:
-            order = {"symbol": options.symbol, "side": "buy", "type": "limit", "qty": 0.01, "price": options.price}
-            self.strategy = Strategy(self.name, self.venue, order, self.log)
+            order = {"symbol": options.symbol, "side": "Buy", "orderType": "Limit", "qty": "0.01", "price": f"{options.price:.12g}"}
+            self.strategy = Strategy(self.name, self.venue, order, self.log, options.prefix)
         self.ticks = 0
         self._last = time.monotonic()
         self._stopping = threading.Event()
@@ -494,8 +560,7 @@ class Trader:
             self.strategy.tick(n)
         elif self.role == "adapter" and self.venue:
             try:
-                answer = self.venue.ask("GET", "/time")
-                self.log("INFO", f"tick {n} venue time {answer.get('time') if isinstance(answer, dict) else answer}")
+                self.log("INFO", f"tick {n} venue time {self.venue.ask('GET', '/v5/market/time').get('timeSecond')}")
             except VenueError as error:
                 self.log("ERROR", f"tick {n} venue time unknown: {error}")
         else:
@@ -656,8 +721,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--name", help="the component's name; also the log file's and the default account's")
     parser.add_argument("--role", choices=("strategy", "adapter", "data"), default="strategy")
     parser.add_argument("--venue", help="http://host:port of the lab's venue; a strategy needs it")
-    parser.add_argument("--account", help="the account at the venue (default: the name)")
-    parser.add_argument("--symbol", default="BTC/USDT")
+    parser.add_argument("--keys", type=Path, help="JSON with the account's key and secret; a strategy needs it")
+    parser.add_argument("--account", default="main", help="whose key of the file to take (default: main)")
+    parser.add_argument("--prefix", default="", help="of the client order ids")
+    parser.add_argument("--symbol", default="BTCUSDT")
     parser.add_argument("--price", type=positive, default=54_000.0, help="of the orders; far enough off to rest")
     parser.add_argument("--every", type=positive, default=0.5, metavar="SECONDS", help="between two ticks")
     parser.add_argument("--log-dir", type=Path, default=Path("/var/log/trading"))
@@ -672,8 +739,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         return options
     if not options.name or not NAME.match(options.name):
         parser.error("--name is needed: letters, digits and _.- only, 64 at most")
-    if options.role == "strategy" and not options.venue:
-        parser.error("a strategy needs --venue http://host:port")
+    if options.role == "strategy" and not (options.venue and options.keys):
+        parser.error("a strategy needs --venue http://host:port and --keys FILE")
     return options
 
 

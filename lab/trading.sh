@@ -22,7 +22,7 @@ image() { # an image of one program; the host's own /usr is mounted into its con
 case $1 in
 up)
     cp /opt/lab/compose.yml compose.yml
-    printf 'VENUE=%s\nHOST=%s\n' "$LAB_VENUE" "$(hostname)" >.env
+    printf 'VENUE_MAIN=%s\nVENUE_SECOND=%s\nHOST=%s\n' "$LAB_VENUE_MAIN" "$LAB_VENUE_SECOND" "$(hostname)" >.env
     image
     docker compose -p trading up -d --quiet-pull >/dev/null 2>/var/log/compose.log || { cat /var/log/compose.log; exit 1; }
     ;;

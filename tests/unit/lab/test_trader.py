@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from lab import trader as program_file
-from lab.trader import Strategy, VenueClient, from_environment
-from lab.venue_sim import Server
+from lab.bybit_sim import Account, Server
+from lab.trader import Strategy, VenueClient, VenueError, from_environment
 
 PROGRAM = Path(__file__).resolve().parents[3] / "lab" / "trader.py"
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|WARNING|ERROR) strat-a \S.*")
@@ -104,94 +104,131 @@ def trader(tmp_path):
 
 @pytest.fixture
 def venue():
-    server = Server(("127.0.0.1", 0))
+    server = Server(("127.0.0.1", 0), Account("KEY", "SECRET"))
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    server.url = f"http://127.0.0.1:{server.server_port}"
     yield server
     server.shutdown()
     server.server_close()
 
 
-def fault(venue, **request):
-    assert ask(venue.server_port, "POST", "/admin/faults", request)[0] == 200
+@pytest.fixture
+def strategy(trader, venue, tmp_path):
+    """Starts a strategy with a good key."""
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps({"main": {"key": "KEY", "secret": "SECRET"}}))
+    return lambda *arguments: trader("--venue", venue.url, "--keys", str(keys), "--prefix", "lab-", *arguments)
 
 
-def orders(venue, query=""):
-    status, answer = ask(venue.server_port, "GET", f"/accounts/acc/orders{query}")
-    return answer if status == 200 else []
+FOREIGN = {"symbol": "BTCUSDT", "side": "Buy", "orderType": "Limit", "qty": "1", "price": "1", "orderLinkId": "foreign"}
 
 
-def test_strategy_trades_logs_and_takes_its_orders_off_on_sigterm(trader, venue, tmp_path):
-    ask(venue.server_port, "POST", "/accounts/acc/orders", FOREIGN)
-    program = trader("--venue", venue.url, "--account", "acc")
-    until(lambda: len(orders(venue, "?all=1")) > 5)
-    counts = {len(orders(venue)) for _ in range(20)}
-    assert counts <= {2, 3}, "one or two of its own, beside the foreign one"
+def placed(venue):
+    return len([path for path, _ in venue.account.calls if path == "/v5/order/create"])
+
+
+def test_strategy_trades_logs_and_takes_its_orders_off_on_sigterm(strategy, venue, tmp_path):
+    for number in range(60):  # more than a page of the list
+        venue.account.place({**FOREIGN, "orderLinkId": f"foreign-{number}"})
+    program = strategy()
+    until(lambda: placed(venue) > 5)
+    counts = {len(venue.account.open()) - 60 for _ in range(20)}
+    assert counts <= {1, 2}, "one or two of its own, beside the foreign ones"
+    (newest, *_) = reversed(venue.account.open())
+    assert re.fullmatch(r"lab-strat-a-[0-9a-f]{6}-\d+", newest["orderLinkId"])
     status, health = program.health()
     assert (status, health["status"]) == (200, "ok") and health["ticks"] > 0
     program.term()
     assert program.ended() == 0
-    assert [o["client_id"] for o in orders(venue)] == ["foreign"]
+    assert {o["orderLinkId"].partition("-")[0] for o in venue.account.open()} == {"foreign"} and len(venue.account.open()) == 60
     lines = program.out.read_text().splitlines()
     assert all(LINE.fullmatch(line) for line in lines), lines
-    assert re.search(r"INFO strat-a tick 1 order \d+ buy 0.01 BTC/USDT at 54000, 1 resting", program.out.read_text())
+    assert re.search(r"INFO strat-a tick 1 order \S+ Buy 0.01 BTCUSDT at 54000, 1 resting", program.out.read_text())
     assert re.search(r"stopped, orders cancelled: [12]$", lines[-1])
     assert (tmp_path / "strat-a.log").read_text() == program.out.read_text()
     assert program.err.read_text() == ""
 
 
-FOREIGN = {"client_id": "foreign", "symbol": "BTC/USDT", "side": "buy", "type": "limit", "qty": 1, "price": 1}
-
-
-def test_killed_strategy_leaves_its_orders_at_the_venue(trader, venue):
-    program = trader("--venue", venue.url, "--account", "acc")
-    until(lambda: orders(venue))
+def test_killed_strategy_leaves_its_orders_at_the_venue(strategy, venue):
+    program = strategy()
+    until(venue.account.open)
     program.process.kill()
     assert program.ended() == -signal.SIGKILL
-    assert 1 <= len(orders(venue)) <= 2
+    assert 1 <= len(venue.account.open()) <= 2
 
 
-def test_venue_trouble_is_error_lines_and_never_too_many_orders(trader, venue):
-    program = trader("--venue", venue.url, "--account", "acc")
-    until(lambda: orders(venue))
-    fault(venue, mode="reject_cancel")
-    program.line(r"ERROR strat-a tick \d+ order \d+ not cancelled: the venue says 400: cancel rejected")
+def test_venue_trouble_is_error_lines_and_never_too_many_orders(strategy, venue):
+    program, faults = strategy(), venue.account.faults
+    until(venue.account.open)
+    faults["reject_cancel"] = 1
+    program.line(r"ERROR strat-a tick \d+ order \S+ not cancelled: the venue says 10016: Server error: cancels are refused")
     seen = program.ticks()
     until(lambda: program.ticks() > seen + 5)
-    assert len(orders(venue)) == 2
-    fault(venue, mode="error500")
-    program.line(r"ERROR strat-a tick \d+ order .*: the venue says 500: internal error")
-    fault(venue, mode="down")
+    assert len(venue.account.open()) == 2
+    faults["error500"] = 1
+    program.line(r"ERROR strat-a tick \d+ order .*: the venue says 500, not in its own form")
+    faults["down"] = 1
     program.line(r"ERROR .*no answer from the venue")
-    fault(venue, mode=None)
-    known = len(orders(venue, "?all=1"))
-    until(lambda: len(orders(venue, "?all=1")) > known + 3)
-    assert len(orders(venue)) <= 2 and program.process.poll() is None
+    faults.clear()
+    faults["bad_key"] = 1
+    program.line(r"ERROR .*the venue says 10003: API key is invalid")
+    faults.clear()
+    known = placed(venue)
+    until(lambda: placed(venue) > known + 3)
+    assert len(venue.account.open()) <= 2 and program.process.poll() is None
 
 
 def test_order_with_an_unknown_outcome_does_not_become_two(venue, monkeypatch):
     monkeypatch.setattr(program_file, "VENUE_DEADLINE", 0.1)
-    lines = []
-    order = {k: v for k, v in FOREIGN.items() if k != "client_id"}
-    client = VenueClient(venue.url, "acc")
-    strategy = Strategy("strat-a", client, order, lambda level, text: lines.append((level, text)))
-    fault(venue, mode="slow", delay=60)
-    strategy.tick(1)
-    assert lines[0][0] == "ERROR" and "no answer" in lines[0][1] and strategy.resting == []
-    fault(venue, mode=None)
-    assert len(orders(venue)) == 1  # it was placed all the same
+    lines, faults = [], venue.account.faults
+    order = {k: v for k, v in FOREIGN.items() if k != "orderLinkId"}
+    client = VenueClient(venue.url, "KEY", "SECRET")
+    one = Strategy("strat-a", client, order, lambda level, text: lines.append((level, text)))
+    faults["slow"] = 60
+    one.tick(1)
+    assert lines[0][0] == "ERROR" and "no answer" in lines[0][1] and one.resting == []
+    faults.clear()
+    until(lambda: len(venue.account.open()) == 1)  # it was placed all the same
     monkeypatch.setattr(program_file, "VENUE_DEADLINE", GUARD)
-    strategy.tick(2)
-    assert [o["id"] for o in orders(venue, "?all=1")] == strategy.resting
-    fault(venue, mode="reject_cancel")
-    with pytest.raises(program_file.VenueError, match="cancel rejected"):
-        strategy.withdraw()
-    fault(venue, mode=None)
-    assert strategy.withdraw() == 1 and orders(venue) == []
+    one.tick(2)
+    assert [o["orderId"] for o in venue.account.open()] == one.resting
+    faults["reject_cancel"] = 1
+    with pytest.raises(VenueError, match="cancels are refused"):
+        one.withdraw()
+    faults.clear()
+    assert one.withdraw() == 1 and venue.account.open() == []
+    # One whose answer was lost, and which the venue has closed since, is not placed once more.
+    monkeypatch.setattr(program_file, "VENUE_DEADLINE", 0.1)
+    one.resting.clear()
+    faults["slow"] = 60
+    one.tick(3)
+    faults.clear()
+    until(venue.account.open)
+    venue.account.reset()
+    monkeypatch.setattr(program_file, "VENUE_DEADLINE", GUARD)
+    one.tick(4)
+    assert venue.account.open() == [] and one.resting == [] and lines[-1] == ("INFO", "tick 4 the order without an answer was closed already")
 
 
-def test_sigterm_with_a_dead_venue_ends_in_time_and_says_what_may_rest(trader):
-    program = trader("--venue", "http://127.0.0.1:1")
+def test_an_order_that_is_held_back_rests_after_its_strategy_was_killed(strategy, venue):
+    venue.account.faults["hold_create"] = 60
+    program = strategy()
+    until(lambda: venue.account.held)
+    program.process.kill()
+    program.ended()
+    assert venue.account.open() == []
+    venue.account.faults.clear()
+    until(venue.account.open)
+
+
+def test_a_wrong_secret_is_refused_and_a_missing_one_is_said(trader, venue, tmp_path):
+    with pytest.raises(VenueError, match="10004"):
+        VenueClient(venue.url, "KEY", "wrong").open_orders("BTCUSDT")
+    program = trader("--venue", venue.url, "--keys", str(tmp_path / "nothing"))
+    assert program.ended() == 2 and "has no key and secret for main (FileNotFoundError)" in program.err.read_text()
+
+
+def test_sigterm_with_a_dead_venue_ends_in_time_and_says_what_may_rest(strategy):
+    program = strategy("--venue", "http://127.0.0.1:1")
     program.line(r"ERROR strat-a tick 1 order not placed: no answer from the venue \(ConnectionRefusedError")
     program.term()
     assert program.ended() == 0
@@ -369,7 +406,7 @@ def hardy(tmp_path_factory):
     ("arguments", "env", "code", "word"),
     [
         (["--role", "strategy"], "", 2, "--venue"),
-        (["--venue", "https://x"], "", 2, "http://host:port"),
+        (["--role", "adapter", "--venue", "https://x"], "", 2, "http://host:port"),
         (["--role", "data", "--name", "../x"], "", 2, "--name"),
         (["--role", "data"], "leak=much", 2, "'much' is not a number"),
         (["--role", "data"], "sleep", 2, "do must be"),
