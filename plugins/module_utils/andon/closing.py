@@ -6,6 +6,7 @@ the bastion says that it was sent before it is sent, so that a second run, or on
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -19,7 +20,7 @@ from .amounts import exact, words
 from .positions import guarded, held, pages
 from .state import utc_now
 from .text import clean
-from .venues import Clock, ConfigError, Desk, Run, Venue, _snapshot
+from .venues import Clock, ConfigError, Desk, Run, Venue
 
 CLOSED = "CLOSED"  # the order was sent, and the position is gone
 FLAT = "FLAT"  # the position was gone already
@@ -103,12 +104,13 @@ def blank(order: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{key: order[key] for key in ("venue", "symbol", "side", "size", "confirm", "client_id")},
         "verdict": UNKNOWN,
-        "why": "nothing came back; nothing was sent",
+        "why": "nothing came back",
         "sent": False,
         "outcome": "",
         "order": None,
         "before": None,
         "after": None,
+        "now": "",
         "worth": None,
         "ok": False,
         "at": None,
@@ -154,11 +156,13 @@ def close_all(run: Run, job: Mapping[str, Any]) -> list[dict[str, Any]]:
         threads[-1].start()
     for thread in threads:
         thread.join(max(clock.left(), 0) + 0.5)
-    return [_ended({"name": row["venue"], **_snapshot({"name": "", **row})}) for row in found]
+    return [_ended(dict(row)) for row in found]
 
 
 def _ended(row: dict[str, Any]) -> dict[str, Any]:
-    row.pop("name")
+    if row["verdict"] == UNKNOWN:
+        tail = "an order was sent: %s" % row["client_id"] if row["sent"] else "nothing was sent"
+        row["why"] = row["why"] if tail in row["why"] else "%s; %s" % (row["why"], tail)
     row["ok"] = row["verdict"] in (*GOOD, WOULD_CLOSE)
     return row
 
@@ -258,21 +262,21 @@ def _prove(desk: Desk, row: dict[str, Any], order: Mapping[str, Any], said: str)
     ends = time.monotonic() + min(SETTLE, max(desk.clock.left() - 0.5, 0.2))
     wrong = ""
     while True:
-        over = _over(row)
+        over, last = _over(row), time.monotonic() >= ends
         try:
             position = now_held(desk, order)
-            row["after"], row["now"] = (position["size"], position["side"]) if position else ("0", "")
-            wrong = ""
-            if position is None or over:
+            row["after"], row["now"], wrong = position["size"] if position else "0", position["side"] if position else "", ""
+            if position is None or over or last:
                 break
             row["order"] = find_order(desk, order)
         except Exception as error:  # asked again until the time is up: what counts is the last look
             row["after"], wrong = None, desk.words(error)
-        if time.monotonic() >= ends and not _over(row):
-            break
+            if last:
+                break
         time.sleep(AGAIN)
-        if time.monotonic() >= ends + 1:
-            break
+    if row["order"] is None and row["after"] == "0":
+        with contextlib.suppress(Exception):  # the position is the proof; the order's figures are only worth showing
+            row["order"] = find_order(desk, order)
     row["verdict"], row["why"] = _verdict(row, order, said, wrong)
 
 
@@ -297,7 +301,7 @@ def _verdict(row: Mapping[str, Any], order: Mapping[str, Any], said: str, wrong:
         return UNKNOWN, "%s, and the position could not be read: %s" % (answer, wrong)
     if row["after"] == "0":
         return (FLAT, "it was gone when the order came; %s" % answer) if row["outcome"] == "rejected" else (CLOSED, answer)
-    left = "%s %s is still held" % (row.get("now") or "", row["after"])
+    left = "%s %s is still held" % (row["now"], row["after"])
     if row["outcome"] in ("rejected", "unsupported", "gone") or (seen and seen["status"] in FINAL):
         return NOT_CLOSED, "%s; %s" % (left.strip(), answer)
     if not seen:
