@@ -92,7 +92,7 @@ class ActionModule(ActionBase):
         total = sum(one for one in worth if one is not None)
         if total > cap:
             raise AnsibleActionFail("these are worth %s and andon_close_cap is %s. Nothing was sent: name fewer, or a greater cap" % (words(total), words(cap)))
-        sources, _ = positions_report.sources_of(task_vars, args["register"])
+        sources, _ = positions_report.sources_of(task_vars, args["register"], self._templar)
         done = self._close(config, path, orders, rows, sources, cap, check, args.get("budget")) if rows else []
         result = report.ending(positions_report.closed(done, found, check))
         result["changed"] = not check and any(row["sent"] for row in done)

@@ -13,24 +13,36 @@ from .venue_stop import plain
 SHOWN = 13  # rows on the screen; the rest is in the file
 
 
-def components_of(task_vars: Mapping[str, Any], host: str) -> Any:
-    """andon_components of a host, in ordinary types; a string where it cannot be read (a lookup or a vault that fails)."""
+def components_of(task_vars: Mapping[str, Any], host: str, templar: Any) -> list[dict[str, Any]] | str:
+    """What of andon_components says who may hold positions, in ordinary types; words where they cannot be read.
+
+    Nothing else of an entry is templated: an adapter's own templates ({{ item }}) and secrets are not ours to fill in.
+    """
+    found = []
     try:
-        return plain(task_vars["hostvars"][host].get("andon_components") or [])
-    except Exception as error:
+        raw = task_vars["hostvars"].raw_get(host)
+        fill = templar.copy_with_new_env(available_variables=raw).template
+        some = raw.get("andon_components") or []
+        for one in fill(some) if isinstance(some, str) else some:
+            if isinstance(one, Mapping):
+                found.append({key: plain(fill(one[key])) for key in ("name", "component", "venue") if key in one})
+                if one.get("adapter"):
+                    found[-1]["adapter"] = {"venue": plain(fill(one["adapter"].get("venue") or {}))}
+    except Exception as error:  # a lookup or a vault that fails
         return "andon_components cannot be read: %s" % clean(error, 120)
+    return found
 
 
-def sources_of(task_vars: Mapping[str, Any], register: str) -> tuple[list[Source], dict[str, list[str]]]:
+def sources_of(task_vars: Mapping[str, Any], register: str, templar: Any) -> tuple[list[Source], dict[str, list[str]]]:
     """All components of the whole group that may hold positions, with what they claim; see reconcile.gather.
 
     Args:
-        task_vars: an action's. register: where each host's result of the module `adapter` is.
+        task_vars, templar: an action's. register: where each host's result of the module `adapter` is.
     """
     asked = set(task_vars["ansible_play_hosts_all"])
     components, answers, reasons, broken = {}, {}, {}, []
     for host in sorted(set(task_vars["groups"].get("trading", [])) | asked):
-        components[host] = components_of(task_vars, host)
+        components[host] = components_of(task_vars, host, templar)
         if isinstance(components[host], str):
             broken.append(Source(host, "its components", why=components[host]))
         one = task_vars["hostvars"][host].get(register) if host in asked else None
@@ -45,17 +57,19 @@ def sources_of(task_vars: Mapping[str, Any], register: str) -> tuple[list[Source
     return [*broken, *sources], bare
 
 
-def halts(task_vars: Mapping[str, Any], register: str) -> tuple[list[dict[str, Any]], str]:
+def halts(task_vars: Mapping[str, Any], register: str, templar: Any) -> tuple[list[dict[str, Any]], str]:
     """What came of --halt-first: rows {component, host, good, why}, and one line. Every component with an adapter counts."""
     rows = []
     for host in task_vars["ansible_play_hosts_all"]:
         one = task_vars["hostvars"][host].get(register)
         one = one if isinstance(one, Mapping) else {}
-        expected, _ = reconcile.configured(components_of(task_vars, host))
+        expected, _ = reconcile.configured(components_of(task_vars, host, templar))
         found = [row for row in one.get("adapters") or [] if isinstance(row, Mapping)]
         for row in found:
-            good = row.get("outcome") in READ and bool(row.get("proven"))
-            why = row.get("why") or ("not proven" if row.get("outcome") in READ else row.get("outcome"))
+            # Whether no new order comes is for the venue to say and takes time; what the component itself can prove must be proven.
+            open_ = [s for s in row.get("steps") or [] if str(s["step"]).startswith("verify") and s["step"] != "verify venue" and s["outcome"] != "ok"]
+            good = row.get("outcome") in READ and not open_
+            why = row.get("why") or row.get("outcome")
             rows.append({"host": host, "component": clean(row.get("component"), 40), "good": good, "why": "" if good else clean(why, 160)})
         if expected and not isinstance(one.get("adapters"), (list, tuple)):
             rows.append({"host": host, "component": ", ".join(s.component for s in expected), "good": False, "why": report.reason(task_vars, register, host)})
