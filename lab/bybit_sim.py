@@ -48,7 +48,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-MODES = ("down", "slow", "slow_cancel", "hold_create", "partial", "lose_answer", "lose_order", "error500", "rate_limit", "bad_key", "skew", "reject_cancel", "lie_cancel", "appear")
+MODES = (
+    "down",
+    "slow",
+    "slow_cancel",
+    "hold_create",
+    "partial",
+    "lose_answer",
+    "lose_order",
+    "error500",
+    "rate_limit",
+    "bad_key",
+    "skew",
+    "reject_cancel",
+    "lie_cancel",
+    "appear",
+)
 BODY_LIMIT = 1024 * 1024  # bytes
 PAGE, PAGE_MOST = 20, 50  # open orders in one answer: the API's default and its greatest
 REMEMBERED = 10_000  # requests, and client order ids, that are kept

@@ -91,7 +91,9 @@ def _named(reconciliation: str | None, confirm: tuple[str, ...], unclaimed: bool
     for row in rows:
         position = row["position"]
         worth = "%s %s" % (position.get("notional") or "?", position.get("quote") or "")
-        click.echo(clean("%s %s %s, %s: worth %s, P&L %s" % (row["verdict"], row["venue"], row["symbol"], row["side"], worth, position.get("pnl")), 200), err=True)
+        click.echo(
+            clean("%s %s %s, %s: worth %s, P&L %s" % (row["verdict"], row["venue"], row["symbol"], row["side"], worth, position.get("pnl")), 200), err=True
+        )
         answer = click.prompt(f"Type {clean(row['confirm'], 120)} to close it, or Enter to leave it", default="", show_default=False, err=True)
         if " ".join(answer.split()) == row["confirm"]:
             names.append(row["confirm"])

@@ -44,7 +44,9 @@ def chosen(rows, confirm, check):
         if target not in known:
             near = nearest(target, known)
             hint = ". Did you mean '%s'?" % clean(near[0], 80) if near else ""
-            raise AnsibleActionFail("not confirmed: '%s' is not in the reconciliation, which lists: %s%s. Nothing was sent" % (clean(target, 80), clean(listed, 300), hint))
+            raise AnsibleActionFail(
+                "not confirmed: '%s' is not in the reconciliation, which lists: %s%s. Nothing was sent" % (clean(target, 80), clean(listed, 300), hint)
+            )
     if len(set(targets)) != len(targets):
         raise AnsibleActionFail("not confirmed: one position is named twice. Nothing was sent")
     if check and not targets:
@@ -110,7 +112,9 @@ class ActionModule(ActionBase):
         age = time.time() - (reconciliations.made_at(str(found.get("id"))) or 0)
         most = float(exact(args.get("age")) or 0)
         if not -60 <= age <= most:
-            raise AnsibleActionFail("the reconciliation %s is %s old and may be %s. Nothing was sent. Type: andon positions" % (found.get("id"), duration(age), duration(most)))
+            raise AnsibleActionFail(
+                "the reconciliation %s is %s old and may be %s. Nothing was sent. Type: andon positions" % (found.get("id"), duration(age), duration(most))
+            )
         kept = reconciliations.names(incident)
         for venue in sorted({row["venue"] for row in closable(found, True)}):
             later = reconciliations.newer_than(found["id"], venue, kept)
@@ -137,5 +141,10 @@ class ActionModule(ActionBase):
                 raise AnsibleActionFail("%s. Nothing was sent" % clean(error, 300)) from error
             except OSError as error:
                 # The process may have sent something before it broke: each is UNKNOWN, and the same command asks what became of it.
-                result.update({one["client_id"]: {**closing.blank(one), "why": clean(error, 200), "sent": (Path(sent) / ("%s.json" % one["client_id"])).exists()} for one in sendable})
+                result.update(
+                    {
+                        one["client_id"]: {**closing.blank(one), "why": clean(error, 200), "sent": (Path(sent) / ("%s.json" % one["client_id"])).exists()}
+                        for one in sendable
+                    }
+                )
         return [result[order["client_id"]] for order in orders]

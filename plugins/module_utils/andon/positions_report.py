@@ -167,7 +167,9 @@ def closed(rows: Sequence[dict[str, Any]], found: Mapping[str, Any], check: bool
     for row in rows:
         below.append(closing.line(row))
         sent = "order %s (%s)" % (row["client_id"], row["outcome"]) if row["sent"] else "nothing was sent"
-        below.append("  %s %s: held %s before, %s after; %s" % (clean(row["venue"], 30), clean(row["symbol"], 60), row["before"] or "?", row["after"] or "?", sent))
+        below.append(
+            "  %s %s: held %s before, %s after; %s" % (clean(row["venue"], 30), clean(row["symbol"], 60), row["before"] or "?", row["after"] or "?", sent)
+        )
     then = []
     if rows and not check:
         then.append("andon positions   (both sides again)")

@@ -186,7 +186,10 @@ def judge(sources: Sequence[Source], books: Sequence[Mapping[str, Any]], bare: M
     for source in asked:
         if source.ok and source.claims and source.venue not in [book["name"] for book in books]:
             why = "there is no venue '%s' in andon_venues" % source.venue if source.venue else "its adapter names no venue (adapter.venue.name)"
-            rows += [_row(source.venue or "?", one.symbol, one.side, UNKNOWN, one.signed, None, [(source, one)], why="%s: %s" % (source.name, why)) for one in source.claims]
+            rows += [
+                _row(source.venue or "?", one.symbol, one.side, UNKNOWN, one.signed, None, [(source, one)], why="%s: %s" % (source.name, why))
+                for one in source.claims
+            ]
     for book in books:
         rows += _book(asked, book, bare)
     rows.sort(key=lambda row: (ORDER.index(row["verdict"]), row["venue"], row["symbol"], row["side"]))

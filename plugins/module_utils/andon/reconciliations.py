@@ -238,7 +238,10 @@ def _venue_line(venue: str, one: Mapping[str, Any], now: float) -> str:
     last, first = one["last"], one["first"]
     at = state.parse_utc(last["at"]) or now
     parts = ["MONEY %s" % clean(venue, 30)]
-    parts.append("exposure %s, unrealised P&L %s at %s (%s old)" % (_words(_sums([last], "exposure")), _words(_sums([last], "pnl"), True), last["at"], duration(now - at)))
+    parts.append(
+        "exposure %s, unrealised P&L %s at %s (%s old)"
+        % (_words(_sums([last], "exposure")), _words(_sums([last], "pnl"), True), last["at"], duration(now - at))
+    )
     if first and first["at"] != last["at"]:
         exposure, pnl = (_drift(_sums([last], key), _sums([first], key)) for key in ("exposure", "pnl"))
         parts.append("since %s: exposure %s, unrealised P&L %s" % (first["at"], _words(exposure, True), _words(pnl, True)))

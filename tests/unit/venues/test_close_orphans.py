@@ -49,7 +49,11 @@ def orders(server):
     rows = reconcile.judge([], positions.look(Run([entry(server)]), {}, 60), {})
     keys = ("venue", "symbol", "side", "confirm")
     return [
-        {**{key: row[key] for key in keys}, **{key: row["position"][key] for key in ("contracts", "size")}, "client_id": reconcile.client_id(RECONCILIATION, row)}
+        {
+            **{key: row[key] for key in keys},
+            **{key: row["position"][key] for key in ("contracts", "size")},
+            "client_id": reconcile.client_id(RECONCILIATION, row),
+        }
         for row in rows
     ]
 
@@ -204,3 +208,71 @@ def test_what_is_not_priced_in_dollars_or_has_no_price_is_refused():
     order = {"side": "long", "size": "1", "contracts": "1"}
     assert "priced in BTC" in closing._refusal(desk, order, position)
     assert "no price" in closing._refusal(desk, order, {**position, "quote": "USDT", "notional": None})
+
+
+# The acting step on the bastion
+
+
+def listed(**more):
+    rows = reconcile.judge([], [{**positions.blank("main"), "ok": True, "markets": {}, "positions": [POSITION]}], {})
+    return {"id": RECONCILIATION, "rows": [{**rows[0], **more}]}
+
+
+POSITION = {"symbol": BTC, "side": "long", "contracts": "0.5", "size": "0.5", "notional": "55", "quote": "USDT", "settle": "USDT", "pnl": None, "hedged": False}
+
+
+def test_only_what_the_reconciliation_lists_can_be_confirmed():
+    from ansible.errors import AnsibleActionFail
+
+    from plugins.action.close_orphans import chosen, closable, given
+
+    assert closable(listed(), False) == [] and len(closable(listed(), True)) == 1, "unclaimed ones only when that is said"
+    rows = closable(listed(verdict="ORPHAN"), False)
+    target = f"{BTC} 0.5"
+    for confirm in ([target], f" {BTC}  0.5 ,"):
+        assert chosen(rows, confirm, False) == rows
+    assert chosen(rows, [], True) == rows and given("a 1, b 2") == ["a 1", "b 2"]
+    for confirm, check, words in (
+        ([], False, "must name each position"),
+        ("", False, "must name each position"),
+        ([f"{BTC} 0.4"], False, "is not in the reconciliation"),
+        ([f"{BTC} 0.4"], True, "Did you mean"),
+        (["all"], False, "is not in the reconciliation"),
+        ([target, target], False, "named twice"),
+    ):
+        with pytest.raises(AnsibleActionFail, match=words):
+            chosen(rows, confirm, check)
+    for verdict in ("MATCH", "SIZE DIFFERS", "GHOST", "UNKNOWN"):
+        assert closable(listed(verdict=verdict), True) == []
+
+
+def test_what_a_component_claims_or_may_claim_by_now_is_not_closed():
+    from plugins.action.close_orphans import refusal
+
+    row = listed()["rows"][0]
+    mine = reconcile.Source("h1", "bot", "main", (), True, "", [reconcile.claim({"symbol": BTC, "side": "short", "qty": 1})])
+    assert "bot on h1 claims" in refusal(row, [mine])
+    dead = reconcile.Source("h2", "bot", "main", (), False, "unreachable")
+    assert "could not be asked: unreachable" in refusal(row, [dead])
+    for other in ({"venue": "alt"}, {"symbols": (ETH,)}):
+        assert refusal(row, [reconcile.Source("h2", "bot", **{"venue": "main", **other})]) == ""
+
+
+def test_an_old_or_replaced_reconciliation_closes_nothing(monkeypatch):
+    from ansible.errors import AnsibleActionFail
+
+    from andon import reconciliations, state
+    from plugins.action.close_orphans import ActionModule
+
+    found = listed()
+    made = reconciliations.made_at(RECONCILIATION)
+    monkeypatch.setattr("time.time", lambda: made + 901)
+    with pytest.raises(AnsibleActionFail, match="may be 15 min 00 s"):
+        ActionModule._fresh(found, {"age": 900}, None)
+    monkeypatch.setattr("time.time", lambda: made + 60)
+    ActionModule._fresh(found, {"age": 900}, None)
+    later = reconciliations.new_id(state.utc(made + 30))
+    venue = {"main": {"ok": True, "at": state.utc(made + 30), "exposure": {}, "pnl": {}}}
+    reconciliations.keep({"schema": reconciliations.SCHEMA, "id": later, "rows": [], "venues": venue}, None)
+    with pytest.raises(AnsibleActionFail, match="there is a later reconciliation of main"):
+        ActionModule._fresh(found, {"age": 900}, None)

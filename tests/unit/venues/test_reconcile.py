@@ -26,7 +26,7 @@ def book(*held, name="main", ok=True, mode="oneway", why="", market=MARKET, miss
         **positions.blank(name),
         "ok": ok,
         "why": why,
-        "markets": {symbol: market for symbol in symbols},
+        "markets": dict.fromkeys(symbols, market),
         "modes": {symbol: mode for symbol in symbols if mode},
         "missing": list(missing),
         "positions": [{**position(symbol, side, size), "hedged": mode == "hedge"} for symbol, side, size in held],
