@@ -29,7 +29,7 @@ def positions_command(settings: Settings, venue: str | None, halt_first: bool, b
     require_venue(venue)
     extra: dict[str, Any] = {"andon_venue": venue, "andon_venue_budget": budget}
     if halt_first:
-        target = confirm_target("all", yes, "Every component with an adapter stops opening positions; it stays up. andon resume undoes it.")
+        target = confirm_target("all", yes, "Every component with an adapter stops opening positions; it stays up. andon component resume NAME undoes it.")
         extra |= {"andon_halt_first": True, "confirm": target}
     run_playbook(settings, "reconcile", extra)
 

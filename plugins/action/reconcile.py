@@ -31,7 +31,7 @@ class ActionModule(ActionBase):
         config = venue_stop.reader(task_vars, self._templar)() if task_vars.get("andon_venues") else []
         if not config:
             raise AnsibleActionFail("no venue is configured, so there is nothing to compare with. Set andon_venues in the inventory (docs/venues.md)")
-        sources, bare = positions_report.sources_of(task_vars, args["register"], self._templar)
+        sources, bare = positions_report.sources_of(task_vars, args["register"], self._templar, args["seen"])
         books = self._books(config, only, reconcile.claimed_symbols(sources), args.get("budget"))
         rows = reconcile.judge(sources, books, bare, only=only)
         halted, words = None, ""

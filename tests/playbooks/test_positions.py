@@ -120,11 +120,9 @@ def test_halt_first_is_confirmed_and_a_host_that_is_silent_is_unknown(fleet, ven
 def test_without_any_adapter_the_venues_positions_are_shown_and_nothing_claims_them(fleet, venue):
     configure(fleet, venue)
     hold(venue, "ETHUSDT", "Sell", "0.3")
-    asked_before = {name: len(host.calls()) for name, host in fleet.hosts.items()}
     result = fleet.run("reconcile")
     assert result.code == 2 and result.report["headline"] == "0/1 position MATCH, 1 UNCLAIMED", result
     assert any(line.startswith("No component has an adapter") for line in result.report["summary"])
-    assert {name: len(host.calls()) for name, host in fleet.hosts.items()} == asked_before, "no host was asked for anything"
     checked = fleet.run("close_orphans", "--check", andon_close_cap=500, andon_close_unclaimed=True)
     assert checked.code == 0 and checked.report["headline"] == "1/1 WOULD CLOSE" and not created(venue), checked
     asked = len(venue.account.calls)

@@ -33,18 +33,23 @@ def components_of(task_vars: Mapping[str, Any], host: str, templar: Any) -> list
     return found
 
 
-def sources_of(task_vars: Mapping[str, Any], register: str, templar: Any) -> tuple[list[Source], dict[str, list[str]]]:
-    """All components of the whole group that may hold positions, with what they claim; see reconcile.gather.
+def sources_of(task_vars: Mapping[str, Any], register: str, templar: Any, seen: str = "") -> tuple[list[Source], dict[str, list[str]]]:
+    """All components of the whole group that may hold positions, with what they claim, and who could not be asked for want of an adapter.
 
     Args:
-        task_vars, templar: an action's. register: where each host's result of the module `adapter` is.
+        task_vars, templar: an action's. register: where each host's result of the module `adapter` is. seen: the same of host_state.
+
+    Returns:
+        (sources, {venue: names}); see reconcile.gather and reconcile.silent.
     """
     asked = set(task_vars["ansible_play_hosts_all"])
+    looks = report.collect(task_vars, seen) if seen else {}
     components, answers, reasons, broken = {}, {}, {}, []
     for host in sorted(set(task_vars["groups"].get("trading", [])) | asked):
-        components[host] = components_of(task_vars, host, templar)
-        if isinstance(components[host], str):
-            broken.append(Source(host, "its components", why=components[host]))
+        found = components_of(task_vars, host, templar)
+        if isinstance(found, str):
+            broken.append(Source(host, "its components", why=found))
+        components[host] = [] if isinstance(found, str) else found
         one = task_vars["hostvars"][host].get(register) if host in asked else None
         one = one if isinstance(one, Mapping) else {}
         # A module that failed for one component still tells of the others.
@@ -53,8 +58,8 @@ def sources_of(task_vars: Mapping[str, Any], register: str, templar: Any) -> tup
             reasons[host] = "it is not in this run (--limit)"
         elif answers[host] is None:
             reasons[host] = report.reason(task_vars, register, host)
-    sources, bare = reconcile.gather(components, answers, reasons)
-    return [*broken, *sources], bare
+    containers = {host: plain(one["containers"]) if one and isinstance(one.get("containers"), (list, tuple)) else None for host, one in looks.items()}
+    return [*broken, *reconcile.gather(components, answers, reasons)], reconcile.silent(components, containers)
 
 
 def halts(task_vars: Mapping[str, Any], register: str, templar: Any) -> tuple[list[dict[str, Any]], str]:

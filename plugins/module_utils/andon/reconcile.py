@@ -121,27 +121,21 @@ def told(rows: Any) -> dict[str, tuple[bool, str, list[Claim]]]:
     return found
 
 
-def gather(hosts: Mapping[str, Any], answers: Mapping[str, Any], reasons: Mapping[str, str]) -> tuple[list[Source], dict[str, list[str]]]:
-    """All components that may hold positions, over all hosts.
+def gather(hosts: Mapping[str, Any], answers: Mapping[str, Any], reasons: Mapping[str, str]) -> list[Source]:
+    """All components that may hold positions and can be asked, over all hosts.
 
     A component is often in the variables of the whole group and runs on one host. Where every host answered, one that no host has is
     told once; a host that gave no answer may run each of those in its variables.
 
     Args:
         hosts: {host: andon_components}. answers: {host: the module's `adapters`, None without a good result}. reasons: {host: why None}.
-
-    Returns:
-        (sources, {venue: strategies without an adapter}).
     """
-    sources, bare = [], {}
+    sources: list[Source] = []
     absent: dict[str, Source] = {}
     for host in sorted(hosts):
-        expected, without = configured(hosts[host])
-        for venue, names in without.items():
-            bare[venue] = sorted(set(bare.get(venue, [])) | set(names))
         answered = answers.get(host) is not None
         said = told(answers[host]) if answered else {}
-        for source in expected:
+        for source in configured(hosts[host])[0]:
             source.host = host
             if source.component in said:
                 source.ok, source.why, source.claims = said[source.component]
@@ -155,7 +149,29 @@ def gather(hosts: Mapping[str, Any], answers: Mapping[str, Any], reasons: Mappin
         if name not in {one.component for one in sources}:
             source.why = "no host has this container"
             sources.append(source)
-    return sources, bare
+    return sources
+
+
+def silent(hosts: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, list[str]]:
+    """{venue: who may hold positions there and has no adapter to ask}; venue "": at any of them.
+
+    Args:
+        hosts: {host: andon_components}. seen: {host: the covered containers (module host_state), None for a host that gave no answer}.
+    """
+    found: dict[str, set[str]] = {}
+    for host, components in hosts.items():
+        sources, bare = configured(components)
+        for venue, names in bare.items():
+            found.setdefault(venue, set()).update(names)
+        known = {source.component for source in sources} | {name for names in bare.values() for name in names}
+        containers = seen.get(host)
+        if containers is None:
+            found.setdefault("", set()).add("what runs on %s" % clean(host, 30))
+        for one in containers or []:
+            if one.get("component") == "strategy" and one.get("name") not in known:
+                venue = one.get("venue")
+                found.setdefault(str(venue) if valid_id(venue) else "", set()).add(clean(one.get("name"), 40))
+    return {venue: sorted(names) for venue, names in found.items()}
 
 
 def claimed_symbols(sources: Iterable[Source]) -> dict[str, list[str]]:
@@ -175,7 +191,7 @@ def judge(sources: Sequence[Source], books: Sequence[Mapping[str, Any]], bare: M
 
     Args:
         sources: see `gather`. books: what the venues show (positions.blank has the form).
-        bare: {venue: strategies without an adapter}. only: the one venue that was asked; claims elsewhere are not looked at.
+        bare: see `silent`. only: the one venue that was asked; claims elsewhere are not looked at.
 
     Returns:
         rows: venue, symbol ("*": everything there), side, verdict, local and actual (texts, base units, signed in one-way mode; None:
@@ -219,12 +235,12 @@ def _book(sources: Sequence[Source], book: Mapping[str, Any], bare: Mapping[str,
     for position in book["positions"]:
         held.setdefault(position["symbol"], []).append(position)
     # Who would claim what nobody claims: nobody at all, or somebody who cannot be asked because it has no adapter.
-    without = list(bare.get(name, ()))
+    without = [*bare.get(name, ()), *bare.get("", ())]
     nobody = ""
-    if without:
-        nobody = "%s %s no adapter and may hold it" % (", ".join(clean(one, 40) for one in without[:3]), "have" if len(without) > 1 else "has")
-    elif not any(source.venue in ("", name) for source in sources):
+    if not any(source.venue in ("", name) for source in sources):
         nobody = "no adapter is configured for this venue"
+    elif without:
+        nobody = "it may be of %s, which cannot be asked (no adapter)" % ", ".join(clean(one, 40) for one in without[:3])
     rows = []
     for symbol in sorted(set(claims) | set(held)):
         blind = [source.name for source in sources if not source.ok and source.may_hold(name, symbol)]

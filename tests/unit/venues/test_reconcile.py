@@ -105,7 +105,9 @@ def test_nobody_who_could_claim_it_is_not_the_same_as_an_orphan():
     (row,) = judge([], [held], {})
     assert row["verdict"] == "UNCLAIMED" and "no adapter is configured" in row["why"] and row["confirm"] == f"{BTC} 0.5"
     (row,) = judge([source()], [held], {"main": ["grid"]})
-    assert row["verdict"] == "UNCLAIMED" and "grid has no adapter" in row["why"]
+    assert row["verdict"] == "UNCLAIMED" and "it may be of grid" in row["why"]
+    assert judge([source()], [held], {"": ["grid"]})[0]["verdict"] == "UNCLAIMED", "one that does not say where it trades"
+    assert judge([source()], [held], {"alt": ["grid"]})[0]["verdict"] == "ORPHAN"
     assert judge([source(venue="other")], [held], {}, only="main")[0]["verdict"] == "UNCLAIMED"
     assert judge([source()], [book()], {}) == []
 
@@ -122,12 +124,16 @@ def test_hosts_that_do_not_answer_and_containers_that_nobody_has():
     grid = {"name": "grid", "component": "strategy", "venue": "main"}
     good = {"component": "ft", "outcome": "ok", "data": [{"ref": "1", "symbol": BTC, "side": "long", "qty": 0.1}]}
     components = {"h1": [one, grid], "h2": [one, grid]}
-    sources, bare = reconcile.gather(components, {"h1": [good], "h2": []}, {})
-    assert [(s.host, s.ok, s.claims[0].size) for s in sources] == [("h1", True, Decimal("0.1"))] and bare == {"main": ["grid"]}
-    sources, _ = reconcile.gather(components, {"h1": [good], "h2": None}, {"h2": "unreachable"})
+    sources = reconcile.gather(components, {"h1": [good], "h2": []}, {})
+    assert [(s.host, s.ok, s.claims[0].size) for s in sources] == [("h1", True, Decimal("0.1"))]
+    sources = reconcile.gather(components, {"h1": [good], "h2": None}, {"h2": "unreachable"})
     assert [(s.host, s.ok, s.why) for s in sources] == [("h1", True, ""), ("h2", False, "unreachable")], "h2 may run one as well"
-    sources, _ = reconcile.gather(components, {"h1": [], "h2": []}, {})
+    sources = reconcile.gather(components, {"h1": [], "h2": []}, {})
     assert [(s.ok, s.why) for s in sources] == [(False, "no host has this container")]
+    # What is only labelled counts too, and a host that was not seen may run anything.
+    run = [{"name": "ft", "component": "strategy"}, {"name": "arb", "component": "strategy", "venue": "alt"}, {"name": "feed", "component": "data"}]
+    assert reconcile.silent(components, {"h1": run, "h2": []}) == {"main": ["grid"], "alt": ["arb"]}
+    assert reconcile.silent(components, {"h1": [{"name": "mm", "component": "strategy"}]}) == {"main": ["grid"], "": ["mm", "what runs on h2"]}
 
 
 @pytest.mark.parametrize(
