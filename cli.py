@@ -50,6 +50,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cancel-orders": ("venues", "Cancel all open orders at the venues, with proof."),
     "venues": ("venues", "Venues: reachable, clock, credentials, open orders, positions."),
     "component": ("components", "Halt, flatten, resume or read trading software through its own interface."),
+    "positions": ("positions", "What our software says it holds against what the venues show."),
+    "close-orphans": ("positions", "Close what only the venue has: reduce-only, each confirmed, proven."),
     "leaks": ("memory", "Find the container that leaks memory, and the process in it."),
     "watch": ("memory", "Watch the whole fleet; tell of what is new."),
     "open": ("record", "Open an incident: its clock and its journal start."),

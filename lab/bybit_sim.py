@@ -7,11 +7,11 @@ FILE is JSON, {"NAME": {"key": "...", "secret": "..."}}: a secret has no place i
 
 Written after the public documentation of the API and the requests that ccxt sends. Signatures (X-BAPI-SIGN), the receive window
 and the key are checked as the venue does. Two linear futures and one spot market exist; orders rest until they are cancelled,
-nothing is filled by itself. Everything is in memory.
+nothing is filled by itself but a market order that closes a position. Everything is in memory.
 
     GET  /v5/market/time  /v5/market/instruments-info  /v5/system/status
     GET  /v5/user/query-api  /v5/account/info  /v5/account/wallet-balance  /v5/asset/coin/query-info
-    GET  /v5/order/realtime  /v5/position/list
+    GET  /v5/order/realtime  /v5/order/history  /v5/position/list
     POST /v5/order/create  /v5/order/cancel  /v5/order/cancel-batch  /v5/order/cancel-all
     GET  /admin/orders            every open order, whatever the faults say
     GET  /admin/faults            the faults that are on, and how many new orders hold_create keeps
@@ -23,7 +23,8 @@ nothing is filled by itself. Everything is in memory.
 
 The faults (value): `down` closes connections without an answer; `slow` (seconds) does what was asked and answers later;
 `slow_cancel` (seconds) the same for cancels only; `hold_create` (seconds at most) takes new orders in only when the fault ends,
-whoever has been killed meanwhile; `error500`; `rate_limit`; `bad_key`; `skew` (seconds) the venue's clock is ahead;
+whoever has been killed meanwhile; `partial` (share) of a closing order is filled, and the rest ends; `lose_answer` does what a new order
+asks and closes the connection; `lose_order` only closes it; `error500`; `rate_limit`; `bad_key`; `skew` (seconds) the venue's clock is ahead;
 `reject_cancel` refuses every cancel; `lie_cancel` answers OK and does nothing; `appear` (count) places that many new
 orders after the next cancels, one each.
 
@@ -52,6 +53,7 @@ MODES = ("down", "slow", "slow_cancel", "hold_create", "error500", "rate_limit",
 BODY_LIMIT = 1024 * 1024  # bytes
 PAGE, PAGE_MOST = 20, 50  # open orders in one answer: the API's default and its greatest
 REMEMBERED = 10_000  # requests, and client order ids, that are kept
+MODES += ("partial", "lose_answer", "lose_order")  # of orders
 
 
 class Refused(Exception):
@@ -109,6 +111,7 @@ class Account:
         self._links: deque[str] = deque(maxlen=REMEMBERED)
         self._orders: dict[str, dict[str, Any]] = {}
         self._positions: list[dict[str, Any]] = []
+        self._past: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
         self._lock = threading.RLock()
         self._next = 1
 
@@ -160,10 +163,35 @@ class Account:
         with self._lock:
             if link and link in self._links:
                 raise Refused(110072, "OrderLinkedID is duplicate")
-            order = self.place(asked)
+            if "lose_order" in self.faults:
+                raise ConnectionAbortedError
+            closes = asked.get("orderType") == "Market" and (asked.get("reduceOnly") or asked.get("positionIdx"))
+            order = self._close(asked) if closes else self.place(asked)
             if link:
                 self._links.append(link)
+            if "lose_answer" in self.faults:
+                raise ConnectionAbortedError
         return {"orderId": order["orderId"], "orderLinkId": link}
+
+    def _close(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Fills a closing order against its position, at most as far as that goes; the order is in the history then."""
+        against = "Buy" if asked.get("side") == "Sell" else "Sell"
+        idx = int(asked.get("positionIdx") or 0)
+        held = next((p for p in self._positions if (p["symbol"], p["side"], p["positionIdx"]) == (asked.get("symbol"), against, idx)), None)
+        if held is None:
+            raise Refused(110017, "current position is zero, cannot fix reduce-only order qty")
+        order = self.place(asked)
+        del self._orders[order["orderId"]]
+        wanted = min(Decimal(order["qty"]), Decimal(held["size"]))
+        done = wanted * Decimal(str(self.faults.get("partial", 1)))
+        rest = Decimal(held["size"]) - done
+        status = "Filled" if done == Decimal(order["qty"]) else "PartiallyFilledCanceled"
+        order.update(orderStatus=status, cumExecQty=str(done), leavesQty="0", avgPrice=str(held.get("markPrice", "")))
+        self._past.append(order)
+        held["size"] = str(rest)
+        if rest == 0:
+            self._positions.remove(held)
+        return order
 
     def held_back(self, ended: threading.Event) -> None:
         """Waits while hold_create is on, for as many seconds as it says."""
@@ -181,6 +209,7 @@ class Account:
             self.faults.clear()
             self._orders.clear()
             self._positions.clear()
+            self._past.clear()
 
     def hold(self, position: Mapping[str, Any]) -> None:
         """Sets a position."""
@@ -289,6 +318,11 @@ class Account:
             "/v5/position/list": {
                 "category": asked.get("category"),
                 "list": [p for p in self._positions if asked.get("symbol") in (None, p["symbol"])],
+                "nextPageCursor": "",
+            },
+            "/v5/order/history": {
+                "category": asked.get("category"),
+                "list": [o for o in self._past if asked.get("orderLinkId") in (None, o["orderLinkId"]) and asked.get("symbol") in (None, o["symbol"])],
                 "nextPageCursor": "",
             },
         }

@@ -21,7 +21,7 @@ from andon.text import clean, duration
 from cli import COMMANDS, ROOT, Failure, Settings, fail
 
 WIDTH = 80
-_SAMPLES = {"id": "x", "name": "x", "memory": "512m", "share": "0.25", "text": "words"}  # one value per kind that a verb may get
+_SAMPLES = {"id": "x", "name": "x", "memory": "512m", "share": "0.25", "text": "words", "money": "500"}  # one value per kind that a verb may get
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?")
 MARKS = {
     guides.DONE: "[x]",

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import ansible.module_utils
@@ -11,7 +12,7 @@ import ansible.module_utils
 # Ansible finds module_utils for modules, not for plugins on the bastion.
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from ansible.module_utils.andon import report, text
+from ansible.module_utils.andon import reconciliations, report, text
 from ansible.plugins.action import ActionBase
 
 
@@ -68,5 +69,8 @@ class ActionModule(ActionBase):
         head = "%d/%d hosts answer, %d HALTED" % (len(known), len(data), len(halted))
         if not ok:
             head += ", %d UNKNOWN (%s)" % (len(data) - len(known), ", ".join(sorted(set(data) - set(known))))
+        # Files only: no venue is asked here, and figures that are missing or broken take no host's state away.
+        money, below, figures = reconciliations.status_part(time.time(), bool(task_vars.get("andon_venues")))
+        summary = [*summary[: 20 - len(money)], *money]
         then = ["andon resume --check"] if halted else ["andon stop   (if trading must stop now)"]
-        return report.ending(report.make("status", ok, head, summary, detail, {"hosts": data}, then))
+        return report.ending(report.make("status", ok, head, summary, [*detail, *below], {"hosts": data, **figures}, then))

@@ -43,6 +43,7 @@ STOPS = {"emergency_stop": "Emergency stop", "kill_strategy": "Strategy killed"}
 SAFE = (
     *("service", "strategy", "andon_strategy", "reason", "andon_reason", "name", "memory", "to", "confirm"),
     *("andon_stop_mode", "andon_pressed_at", "andon_until_proven", "incident", "since", "until"),
+    *("andon_venue", "andon_halt_first", "andon_reconciliation", "andon_close_cap", "andon_close_unclaimed"),
     *("collect_logs_name", "collect_logs_since", "collect_logs_until"),
 )
 # Verdicts of a stop that was never sent: a typo must not open an incident. (A host that did not answer does.)

@@ -54,7 +54,7 @@ EXAMPLES = """
 
 RETURN = """
 containers:
-  description: One dict per covered container (id, name, component, strategy, status, health, policy, image_id, started_at).
+  description: One dict per covered container (id, name, component, strategy, venue, status, health, policy, image_id, started_at).
   returned: always
   type: list
   elements: dict
@@ -68,10 +68,10 @@ latches:
 from ansible.module_utils.basic import AnsibleModule
 
 try:
-    from ansible.module_utils.andon.engine import Engine, EngineError
+    from ansible.module_utils.andon.engine import VENUE, Engine, EngineError
     from ansible.module_utils.andon.latch import LatchError, read
 except ImportError:  # linters import modules where the project's module_utils cannot be found
-    Engine = EngineError = LatchError = read = None
+    VENUE = Engine = EngineError = LatchError = read = None
 
 
 def describe(container):
@@ -81,6 +81,7 @@ def describe(container):
         "name": container.name,
         "component": container.component,
         "strategy": container.strategy,
+        "venue": container.labels.get(VENUE, ""),
         "service": container.service,
         "status": container.status,
         "running": container.running,

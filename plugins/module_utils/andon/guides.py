@@ -34,6 +34,7 @@ OUTCOMES = frozenset({DONE, BY_HAND, SKIPPED, FAILED, NO, STARTED})
 
 _HOLE = re.compile(r"\{([a-z_]+)\}")
 _MEMORY = re.compile(r"[1-9][0-9]{0,9}[kmgKMG]?\Z")
+_MONEY = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,2})?\Z")
 _SHARE = re.compile(r"(?:0?\.[0-9]{1,4}|0|1(?:\.0{1,4})?)\Z")
 
 
@@ -70,12 +71,14 @@ class Ask:
             return "" if _MEMORY.match(value) else "a number of bytes with k, m or g, e.g. 512m"
         if self.kind == "share":
             return "" if _SHARE.match(value) and float(value) > 0 else "a number above 0 and at most 1, e.g. 0.25"
+        if self.kind == "money":
+            return "" if _MONEY.match(value) and float(value) > 0 else "a number above 0, e.g. 500"
         if not value.strip() or len(value) > 500:
             return "between 1 and 500 characters"
         return "it must not begin with '-'" if value.startswith("-") else ""
 
 
-KINDS = frozenset({"id", "name", "memory", "share", "text"})
+KINDS = frozenset({"id", "name", "memory", "share", "money", "text"})
 
 
 @dataclass(frozen=True)
