@@ -100,9 +100,28 @@ def ask(config: Any, *, cancel: bool, status: bool = False, budget: float = 10.0
         venues.ConfigError: andon_venues or `only` is wrong; nothing was sent.
         OSError: the process could not be started, or ended without an answer.
     """
+    return _answer({"config": config, "cancel": cancel, "status": status, "budget": budget, "only": only})
+
+
+def trades(config: Any, since: float, *, budget: float = 10.0, only: str = "") -> list[dict[str, Any]]:
+    """The venues' recent trades, read in a process of its own; it changes nothing and waits for the answer.
+
+    Args:
+        config, budget, only: as in C(ask). since: Unix time.
+
+    Returns:
+        one row per venue (venue_trades.blank has the form).
+
+    Raises:
+        as C(ask).
+    """
+    return _answer({"act": "trades", "config": config, "since": since, "budget": budget, "only": only})
+
+
+def _answer(job: dict[str, Any]) -> list[dict[str, Any]]:
     from .venues import ConfigError
 
-    job = {"config": config, "cancel": cancel, "status": status, "budget": budget, "only": only}
+    budget = job["budget"]
     process = launch(job, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         out, err = process.communicate(timeout=budget + 2 * GRACE)
@@ -178,6 +197,10 @@ def main() -> None:
         run = venues.Run(job["config"], only=job.get("only") or "")
         if job.get("folder"):
             answer = {"venues": _follow(run, job)}
+        elif job.get("act") == "trades":
+            from . import venue_trades
+
+            answer = {"venues": venue_trades.read(run, job["since"], job["budget"])}
         else:
             answer = {"venues": run.once(cancel=job["cancel"], status=job.get("status", False), budget=job["budget"])}
     except venues.ConfigError as error:
