@@ -15,7 +15,7 @@ from typing import Any
 from .state import utc, utc_now
 from .text import clean
 from .venue_words import OK, REFUSED, UNKNOWN
-from .venues import CURSORS, ConfigError, Clock, Desk, OutOfTime, Run, Venue, _snapshot
+from .venues import CURSORS, Clock, ConfigError, Desk, OutOfTime, Run, Venue, _snapshot
 
 PAGES = 20
 KEEP = 2000  # trades of one venue, the newest
@@ -169,5 +169,10 @@ def read(run: Run, since: float, budget: float) -> list[dict[str, Any]]:
     for name, thread in threads.items():
         thread.join(max(clock.left(), 0))
         if thread.is_alive():
-            rows[name] = {**_snapshot(rows[name]), "verdict": UNKNOWN, "why": "no answer within %g s (asked for trades since %s)" % (budget, utc(since)[:19])}
+            rows[name] = {
+                **blank(name, run.desks[name].venue),
+                **_snapshot(rows[name]),
+                "verdict": UNKNOWN,
+                "why": "no answer within %g s (asked for trades since %s)" % (budget, utc(since)[:19]),
+            }
     return list(rows.values())
