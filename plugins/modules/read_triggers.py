@@ -118,7 +118,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible.module_utils.andon import latch, measure, shapes, tail, trigger_lines
-from ansible.module_utils.andon.engine import Engine, EngineError
+from ansible.module_utils.andon.engine import VENUE, Engine, EngineError
 from ansible.module_utils.andon.state import parse_utc
 from ansible.module_utils.andon.text import clean
 from ansible.module_utils.basic import AnsibleModule
@@ -168,7 +168,7 @@ def component(one):
         "name": one.name,
         "component": clean(one.component, 40),
         "strategy": clean(one.strategy, 64),
-        "venue": clean(one.venue, 64),
+        "venue": clean(one.labels.get(VENUE, ""), 64),
         "running": one.running,
         "status": clean(one.status, 20),
     }

@@ -22,7 +22,7 @@ LIMIT = "limit"  # a limit was crossed; of a halt it says nothing
 DOUBT = "doubt"  # it may say that the switch fired, and may say that it will or would
 MENTION = "mention"  # it only speaks of it, or says that it did not fire, or that it was lifted
 STRENGTHS = (TRIP, LIMIT, DOUBT, MENTION)
-KEPT = 60  # different lines that one log may give
+KEPT = 60  # events of each strength that one log may give
 AGAIN = 120.0  # seconds: what is said again later than that is another event
 
 _I = re.IGNORECASE
@@ -161,10 +161,10 @@ def found_in(lines, triggers, start, end):
         lines: (Unix time or None, text). triggers: C(TriggerPatterns). start, end: Unix times; what lies outside is left out.
 
     Returns:
-        (list of {strength, cause, rule, count, first, last, words}, how many different lines were left out). Strong ones are kept
-        before weak ones, early ones before late ones.
+        (list of {strength, cause, rule, count, first, last, words}, strong ones first, early ones before late ones; how many lines
+        that are more than a mention were left out).
     """
-    latest, events, left_out = {}, [], 0
+    latest, events, left_out = {}, {strength: [] for strength in STRENGTHS}, 0
     for at, line in lines:
         if at is not None and not start <= at < end + 1:
             continue
@@ -174,15 +174,16 @@ def found_in(lines, triggers, start, end):
         key = said + (shapes.shape(line),)
         one = latest.get(key)
         if one is None or (at is not None and one["last"] is not None and at - one["last"] > AGAIN):
-            if len(events) >= 20 * KEPT:
-                left_out += 1
+            # Each strength has room of its own, so that a flood of mentions hides no trip.
+            if len(events[said[0]]) >= KEPT:
+                left_out += said[0] != MENTION
                 continue
             one = {"strength": said[0], "cause": said[1], "rule": said[2], "count": 0, "first": at, "last": at, "words": shapes.mask(clean(line, 240))}
             latest[key] = one
-            events.append(one)
+            events[said[0]].append(one)
         one["count"] += 1
         if at is not None:
             one["first"] = at if one["first"] is None else min(one["first"], at)
             one["last"] = at if one["last"] is None else max(one["last"], at)
-    ordered = sorted(events, key=lambda one: (STRENGTHS.index(one["strength"]), one["first"] is None, one["first"] or 0.0))
-    return ordered[:KEPT], left_out + max(len(ordered) - KEPT, 0)
+    rows = [one for strength in STRENGTHS for one in sorted(events[strength], key=lambda one: (one["first"] is None, one["first"] or 0.0))]
+    return rows, left_out
