@@ -90,7 +90,7 @@ def test_what_is_said_again_later_is_another_event_and_a_flood_is_bounded_and_sa
     lines = [(10.0, "kill switch triggered 1"), (20.0, "kill switch triggered 2"), (500.0, "kill switch triggered 3"), (9999.0, "kill switch triggered")]
     rows, _ = trigger_lines.found_in(lines, patterns, 0.0, 1000.0)
     assert [(r["first"], r["last"], r["count"]) for r in rows] == [(10.0, 20.0, 2), (500.0, 500.0, 1)]
-    flood = [(float(n), "drawdown of " + "".join(chr(97 + int(c)) for c in str(n))) for n in range(2000)] + [(2000.0, "kill switch triggered token=abc")]
+    flood = [(float(n), "drawdown of " + "".join(chr(113 + int(c)) for c in str(n))) for n in range(2000)] + [(2000.0, "kill switch triggered token=abc")]
     rows, left_out = trigger_lines.found_in(flood, patterns, 0.0, 3000.0)
     assert len(rows) == trigger_lines.KEPT + 1 and left_out == 0 and rows[0]["strength"] == "trip" and "abc" not in rows[0]["words"]
     trips = [(at, line.replace("drawdown", "kill switch triggered")) for at, line in flood[:200]]
