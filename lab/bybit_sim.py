@@ -98,7 +98,7 @@ class Account:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self._orders: dict[str, dict[str, Any]] = {}
         self._positions: list[dict[str, Any]] = []
-        self._executions: list[dict[str, Any]] = []
+        self.executions: list[dict[str, Any]] = []
         self._lock = threading.RLock()
         self._next = 1
 
@@ -152,7 +152,7 @@ class Account:
     def execute(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """A trade that happened, as the execution list shows it; what is not given is filled in."""
         with self._lock:
-            number = len(self._executions) + 1
+            number = len(self.executions) + 1
             price, qty = str(asked.get("execPrice", "100")), str(asked.get("execQty", "0.01"))
             one = {
                 "category": "linear",
@@ -175,15 +175,15 @@ class Account:
                 "execQty": qty,
                 "execValue": str(float(price) * float(qty)),
             }
-            self._executions.append(one)
+            self.executions.append(one)
             return one
 
-    def executions(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def fills(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """The newest first, a page at a time. As at the venue the last page that has something in it has a cursor, too."""
         begin = int(asked.get("startTime") or self.now() - 7 * 86_400_000)
         end = int(asked.get("endTime") or begin + 7 * 86_400_000)
         with self._lock:
-            found = [e for e in self._executions if e["category"] == asked.get("category") and begin <= int(e["execTime"]) <= end]
+            found = [e for e in self.executions if e["category"] == asked.get("category") and begin <= int(e["execTime"]) <= end]
         found = [e for e in found if asked.get("symbol") in (None, e["symbol"])]
         found.sort(key=lambda e: -int(e["execTime"]))
         start, size = int(asked.get("cursor") or 0), min(int(asked.get("limit", EXECUTIONS)), EXECUTIONS_MOST)
@@ -289,7 +289,7 @@ class Account:
             return fixed[path]
         acts = {
             "/v5/order/realtime": self.realtime,
-            "/v5/execution/list": self.executions,
+            "/v5/execution/list": self.fills,
             "/v5/order/create": self.place,
             "/v5/order/cancel": self.cancel,
             "/v5/order/cancel-batch": self.cancel_batch,

@@ -34,6 +34,9 @@ KNOWN = tuple(
         ("Freqtrade StoplossGuard", "drawdown", r"Trading stopped due to \d+ stoplosses within "),
         ("Freqtrade MaxDrawdown", "drawdown", r"Global pairlock active until .{10,80}reason: -?[\d.]+ passed -?[\d.]+ in "),
         ("Freqtrade StoplossGuard", "drawdown", r"Global pairlock active until .{10,80}reason: \d+ stoplosses in "),
+        # The reasons of the locks themselves, as its API gives them.
+        ("Freqtrade MaxDrawdown", "drawdown", r"-?[\d.]+ passed -?[\d.]+ in .{1,40}, locking "),
+        ("Freqtrade StoplossGuard", "drawdown", r"\b\d+ stoplosses in .{1,30}, locking "),
         ("Freqtrade lock", "", r"Global pairlock active until "),
         ("Freqtrade state", "", r"Changing state from: ?[A-Z]+ to: (?:STOPPED|PAUSED)|Changing state from [A-Z]+ to: (?:STOPPED|PAUSED)"),
         # Its limit is a share of profit or loss: above 0 it takes a profit.
@@ -80,7 +83,7 @@ _UNSURE = re.compile(
     r"|reset|cleared|released|lifted|resum(?:e|ed|ing)|recovered|no longer)\b",
     _I,
 )
-_QUICK = re.compile(r"switch|breaker|halt|trading|draw|loss|limit|error|manual|operator|emergency|panic|pairlock|many|consecutive|pnl|p&l|\bstate\b", _I)
+_QUICK = re.compile(r"switch|breaker|halt|trading|draw|loss|limit|error|manual|operator|emergency|panic|pairlock|lock|many|consecutive|pnl|p&l|\bstate\b", _I)
 
 
 class TriggerPatterns:
@@ -132,6 +135,13 @@ class TriggerPatterns:
         if _UNSURE.search(line):
             return DOUBT, cause, ""
         return (TRIP if halt or switch else LIMIT), cause, ""
+
+
+def telling(words):
+    """The part of a line that tells: from the first word of a trigger on, where much stands before it."""
+    starts = [found.start() for found in (pattern.search(words) for _, _, pattern in KNOWN) if found]
+    starts = starts or [found.start() for found in (p.search(words) for p in (_SWITCH, _HALT, *_CAUSE.values())) if found]
+    return "…" + words[min(starts) :] if starts and min(starts) > 12 else words
 
 
 class Wanted:

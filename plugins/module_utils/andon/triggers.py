@@ -10,6 +10,7 @@ causes that the clocks cannot tell apart are a tie, and a switch that fired with
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from .report import make
@@ -17,7 +18,7 @@ from .shapes import mask
 from .state import utc
 from .text import clean, duration, plural
 from .triage import RISING, at_words, clock_doubt, marked, pad, parse_since, shift_of, short, source_name  # noqa: F401 (parse_since: for the CLI)
-from .trigger_lines import CAUSES, DOUBT, LIMIT, TRIP, TriggerPatterns
+from .trigger_lines import CAUSES, DOUBT, LIMIT, TRIP, TriggerPatterns, telling
 
 Evidence = dict[str, Any]
 NAMES = {"drawdown": "DRAWDOWN", "error_rate": "ERROR RATE", "manual": "MANUAL", "": "UNKNOWN"}
@@ -123,6 +124,8 @@ def of_adapters(results: dict[str, list[dict[str, Any]]], strategy: str, pattern
             if strategy and one.get("strategy") and one["strategy"] != strategy:
                 continue
             name = clean(one.get("component", "?"), 40)
+            if one.get("outcome") == "refused":  # its container does not run: it can say nothing, and its log is read anyway
+                continue
             if one.get("outcome") not in ("ok", "already", "unsupported"):
                 missing.append("%s %s: its adapter's %s is %s: %s" % (host, name, one.get("act"), one.get("outcome"), clean(one.get("why", ""), 100)))
                 continue
@@ -306,43 +309,44 @@ def _no_trip(answer: dict[str, Any], found: list[Evidence], missing: list[str], 
 def signs(
     answer: dict[str, Any], found: list[Evidence], hosts: dict[str, Any], books: list[dict[str, Any]], strategy: str, read_words: str
 ) -> dict[str, dict[str, list[str]]]:
-    """For each cause what speaks for it and what against it, in words. Signs decide nothing: the judge uses records only."""
+    """For each cause the records that name it, and what else speaks for and against it, in words.
+
+    Signs (errors that rose, money that was lost) decide nothing: the judge looks at records only.
+    """
     first_at = answer["first"]["at"] if answer["first"] else None
-    result: dict[str, dict[str, list[str]]] = {cause: {"for": [], "against": []} for cause in CAUSES}
-    for cause in CAUSES:
-        for one in found:
-            if one["cause"] == cause and one["strength"] in (TRIP, LIMIT) and (first_at is None or one["at"] is None or one["at"] <= first_at + AGREE):
-                result[cause]["for"].append(line_of(one))
-        if not result[cause]["for"] and cause != "manual":
-            result[cause]["against"].append("no line of a %s trigger in %s" % (WORDS[cause], read_words))
+    result: dict[str, dict[str, list[str]]] = {cause: {"records": [], "for": [], "against": []} for cause in CAUSES}
+    for one in found:
+        if one["cause"] and one["strength"] in (TRIP, LIMIT) and (first_at is None or one["at"] is None or one["at"] <= first_at + AGREE):
+            result[one["cause"]]["records"].append(line_of(one))
     looked = [seen for seen in hosts.values() if not isinstance(seen, str) and not seen["latch_error"]]
-    if not result["manual"]["for"]:
-        result["manual"]["against"].append("no latch on %d/%s, no stop in the journal" % (len(looked), plural(len(hosts), "host")))
-    rose = rises(hosts, strategy)
-    before = [one for one in rose if first_at is None or one["at"] - one["doubt"] <= first_at]
+    for cause in CAUSES:
+        if not result[cause]["records"]:
+            silent = "no latch on %d/%s, no stop in the journal" % (len(looked), plural(len(hosts), "host"))
+            result[cause]["against"].append(silent if cause == "manual" else "no line of %s says so" % read_words)
+    before = [one for one in rises(hosts, strategy) if first_at is None or one["at"] - one["doubt"] <= first_at]
     if before:
         one = before[0]
-        result["error_rate"]["for"].append(
-            "errors rose %s -> %s/min at %s (%s %s)" % (short(one["before"]), short(one["after"]), at_words(one["at"]), one["host"], one["where"])
-        )
+        words = "errors rose %s -> %s/min at %s (%s %s)" % (short(one["before"]), short(one["after"]), at_words(one["at"]), one["host"], one["where"])
+        result["error_rate"]["for"].append(words)
     elif looked:
         result["error_rate"]["against"].append("errors did not rise" + (" before it" if first_at else ""))
     for book in books:
-        if book["sum"]:
-            words = "; ".join("%+.2f %s" % (value, currency) for currency, value in sorted(book["sum"].items()))
-            lost = all(value < 0 for value in book["sum"].values())
-            won = all(value >= 0 for value in book["sum"].values())
-            if lost or won:
-                result["drawdown"]["for" if lost else "against"].append("%s: %s realized" % (book["name"], words))
+        values = list(book["sum"].values())
+        if values and (all(value < 0 for value in values) or all(value >= 0 for value in values)):
+            side = "for" if values[0] < 0 else "against"
+            result["drawdown"][side].append("%s: %s realized" % (book["name"], money(book["sum"])))
     return result
 
 
 def line_of(one: Evidence) -> str:
     """A piece of evidence in one line: when, how strong, where, what."""
-    place = one["where"] if one["record"] in ("journal", "note", "alarm") else "%s %s" % (one["host"], one["where"])
     times = " (%d times)" % one["count"] if one["count"] > 1 else ""
     when = utc(one["at"])[11:19] if one["at"] is not None else "now" if one["record"] == "adapter" else "no time"
-    return "%s %-7s %-7s %s: %s%s" % (when.ljust(8), one["strength"].upper(), one["record"], clean(place, 30), clean(one["words"], 160), times)
+    return "%s %-7s %-7s %s: %s%s" % (when.ljust(8), one["strength"].upper(), one["record"], place_of(one), telling(clean(one["words"], 240)), times)
+
+
+def place_of(one: Evidence) -> str:
+    return clean(one["where"] if one["record"] in ("journal", "note", "alarm") else "%s %s" % (one["host"], one["where"]), 30)
 
 
 # Trades
@@ -383,7 +387,7 @@ def books(venues: list[dict[str, Any]], adapters: dict[str, list[dict[str, Any]]
             for one in row["trades"]
         ]
         found.append(book("venue %s" % row["name"], rows, row["verdict"], row["why"], note, fees=fees(row["trades"])))
-    for answers in adapters.values():
+    for host, answers in adapters.items():
         for one in answers:
             if one.get("act") != "trades" or (strategy and one.get("strategy") and one["strategy"] != strategy):
                 continue
@@ -392,7 +396,7 @@ def books(venues: list[dict[str, Any]], adapters: dict[str, list[dict[str, Any]]
                 continue
             rows = [closed(trade, one) for trade in one.get("data") or [] if isinstance(trade, dict)]
             rows = [trade for trade in rows if trade["at"] is None or trade["at"] >= since]
-            name = "adapter %s" % clean(one.get("component", "?"), 40)
+            name = "adapter %s %s" % (host, clean(one.get("component", "?"), 40))
             found.append(book(name, rows, "OK" if good else "UNKNOWN", "" if good else clean(one.get("why", ""), 100), ""))
     return found
 
@@ -600,29 +604,25 @@ def report(
 
 
 def _summary(answer, found, missing, about, ledger, venues, still, start, now, read_words, strategy) -> list[str]:
-    lines = [
-        "%s to %s UTC%s; read: %s, journal"
-        % (utc(start)[:19].replace("T", " "), utc(now)[11:19], ", strategy %s" % clean(strategy, 20) if strategy else "", read_words)
-    ]
+    lines = ["%s to %s UTC: %s, journal" % (utc(start)[:19].replace("T", " "), utc(now)[11:19], read_words)]
+    if strategy:
+        lines.append("Only strategy %s, and what is everybody's." % clean(strategy, 40))
     if answer["cause"] not in ("unknown", "none"):
         lines.append(marked("SURE?", answer["why"]))
+    elif len(answer["why"]) > 70:  # the headline ends before it does
+        lines.append(marked("WHY?", answer["why"]))
     if answer["lifted"]:
         lines.append(marked("LIFTED", "%s by %s (andon resume)" % (at_words(answer["lifted"]["at"]), answer["lifted"]["who"])))
     lines += [marked("UNKNOWN", one) for one in missing[:3]]
     if len(missing) > 3:
         lines.append("         and %d more (andon --json why)" % (len(missing) - 3))
-    shown = axis(found, answer["first"])
-    lines += shown
+    lines += axis(found, answer["first"])
     for cause in CAUSES:
-        if cause != answer["cause"]:
-            against = about[cause]["against"]
-            for_it = [one for one in about[cause]["for"] if one not in shown and clean(one, 80) not in shown]
-            if against:
-                lines.append(marked("AGAINST", "%s: %s" % (WORDS[cause], "; ".join(against))))
-            elif for_it and answer["cause"] == "unknown":
-                lines.append(marked("FOR", "%s: %s" % (WORDS[cause], for_it[0])))
-        elif [one for one in about[cause]["for"] if " rose " in one or " realized" in one]:
-            lines.append(marked("FOR", "%s: %s" % (WORDS[cause], "; ".join(one for one in about[cause]["for"] if " rose " in one or " realized" in one))))
+        own = answer["cause"] in (cause, "unknown")
+        if about[cause]["for"] and own:
+            lines.append(marked("FOR", "%s: %s" % (WORDS[cause], "; ".join(about[cause]["for"]))))
+        if about[cause]["against"] and (not own or not about[cause]["records"]):
+            lines.append(marked("AGAINST", "%s: %s" % (WORDS[cause], "; ".join(about[cause]["against"]))))
     if still:
         lines.append(marked("STILL", still[0] + (" (and %d more)" % (len(still) - 1) if len(still) > 1 else "")))
     sums = [book_line(one) for one in ledger[:3]]
@@ -643,7 +643,16 @@ def axis(found: list[Evidence], first: Evidence | None, count: int = 5) -> list[
         index = chosen.index(first)
         begin = max(0, min(index - 1, len(chosen) - count))
         chosen = chosen[begin : begin + count]
-    return [clean_keep(line_of(one)) for one in chosen[:count]]
+    lines = []
+    for one in chosen[:count]:
+        line = line_of(one)
+        if one is first and len(line) > 80:  # what decides is shown to its end, on lines of its own
+            words = telling(clean(one["words"], 240))
+            lines.append(clean_keep(line[: line.index(words)].rstrip(": ")))
+            lines += textwrap.wrap(words, 80, initial_indent=" " * 9, subsequent_indent=" " * 9, max_lines=3, placeholder=" …")
+        else:
+            lines.append(clean_keep(line))
+    return lines
 
 
 def clean_keep(line: str, width: int = 80) -> str:

@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import cli
 from andon import incidents, journal, notifier, recorded, shapes, trigger_lines, triggers
 from andon.text import clean
 from andon.trigger_lines import TriggerPatterns
@@ -215,6 +217,14 @@ def test_what_came_first_is_the_cause_and_the_cord_that_followed_is_not():
     assert any(line.startswith("AGAINST  error rate: no line of a error rate trigger") or line.startswith("AGAINST  error rate:") for line in first["summary"])
 
 
+def test_what_decides_is_shown_to_its_end_and_other_lines_are_cut():
+    long = "2026-11-26 03:04:05,678 CRITICAL risk.guard %s kill switch triggered: drawdown 12 percent, " % ("x" * 30)
+    report = judged({"h1": seen((600, long + "book main, limit 10 percent END"), (300, "trading halted: drawdown " + "y" * 90))})
+    text = " ".join(line.strip() for line in report["summary"])
+    assert "…kill switch triggered: drawdown 12 percent, book main, limit 10 percent END" in text and "CRITICAL" not in text
+    assert [line for line in report["summary"] if line.endswith("yy…")], report["summary"]
+
+
 def test_two_kinds_of_records_agree_and_it_is_said():
     report = judged({"h1": seen((600, TRIP))}, liveness("*: 0.12 drawdown limit passed, trading halted", state="paused"))
     assert report["data"]["records"] == ["adapter", "log"] and "adapter and log agree" in report["data"]["why"] and report["ok"]
@@ -364,3 +374,12 @@ def test_alarms_are_mentions_and_a_torn_file_is_no_error():
     )
     (one,) = recorded.alarms(0.0)[0]
     assert (one["strength"], one["cause"], one["where"]) == ("mention", "error_rate", "h1 mm")
+
+
+# The command
+
+
+@pytest.mark.parametrize(("typed", "words"), [(["--since", "soon"], "not understood"), (["--strategy", "../x"], "cannot be a strategy's id")])
+def test_a_bad_question_is_refused_in_words_before_anything_is_read(typed, words):
+    done = CliRunner().invoke(cli.main, ["-i", "hosts,", "why", *typed])
+    assert done.exit_code == 2 and words in done.output and "Nothing was looked at" in done.output and "Next: andon why" in done.output
