@@ -14,7 +14,7 @@ ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[1] / "
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.andon import gathered, health, triage
-from ansible.module_utils.andon.text import clean, plural
+from ansible.module_utils.andon.text import clean
 from ansible.plugins.action import ActionBase
 
 
@@ -40,11 +40,7 @@ class ActionModule(gathered.Timed, ActionBase):
         result["clock"] = health.clock(before, result["begin"], result["end"], after)
         bad = [one["name"] for one in result["sources"] if one["error"]]
         trips = sum(1 for source in result["sources"] for one in source["found"] if one["strength"] == "trip")
-        words = "%s, %s say that it fired, in %s" % (
-            plural(len(result["latches"]), "latch") if len(result["latches"]) == 1 else "%d latches" % len(result["latches"]),
-            plural(trips, "line"),
-            plural(len(result["sources"]), "log"),
-        )
+        words = "latched %s, log lines of a trip: %d, logs: %d" % ("yes" if result["latches"] else "no", trips, len(result["sources"]))
         if result["latch_error"] or result["engine_error"] or bad:
             words += "; not read: %s" % (result["latch_error"] or result["engine_error"] or ", ".join(bad))
         result["andon_progress"] = "%-8s %s" % ("UNKNOWN" if result["latch_error"] or result["engine_error"] or bad else "OK", clean(words, 200))

@@ -32,10 +32,10 @@ KNOWN = tuple(
     for rule, cause, pattern in (
         ("Freqtrade MaxDrawdown", "drawdown", r"Trading stopped due to Max Drawdown "),
         ("Freqtrade StoplossGuard", "drawdown", r"Trading stopped due to \d+ stoplosses within "),
-        ("Freqtrade MaxDrawdown", "drawdown", r"Global pairlock active until .{10,80}reason: -?[\d.]+ passed -?[\d.]+ in "),
+        ("Freqtrade MaxDrawdown", "drawdown", r"Global pairlock active until .{10,80}reason: -?[\d.]{1,24} passed -?[\d.]{1,24} in "),
         ("Freqtrade StoplossGuard", "drawdown", r"Global pairlock active until .{10,80}reason: \d+ stoplosses in "),
         # The reasons of the locks themselves, as its API gives them.
-        ("Freqtrade MaxDrawdown", "drawdown", r"-?[\d.]+ passed -?[\d.]+ in .{1,40}, locking "),
+        ("Freqtrade MaxDrawdown", "drawdown", r"(?<![\d.])[\d.]{1,24} passed -?[\d.]{1,24} in .{1,40}, locking "),
         ("Freqtrade StoplossGuard", "drawdown", r"\b\d+ stoplosses in .{1,30}, locking "),
         ("Freqtrade lock", "", r"Global pairlock active until "),
         ("Freqtrade state", "", r"Changing state from: ?[A-Z]+ to: (?:STOPPED|PAUSED)|Changing state from [A-Z]+ to: (?:STOPPED|PAUSED)"),

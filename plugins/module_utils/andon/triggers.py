@@ -307,7 +307,7 @@ def _no_trip(answer: dict[str, Any], found: list[Evidence], missing: list[str], 
 
 
 def signs(
-    answer: dict[str, Any], found: list[Evidence], hosts: dict[str, Any], books: list[dict[str, Any]], strategy: str, read_words: str
+    answer: dict[str, Any], found: list[Evidence], hosts: dict[str, Any], books: list[dict[str, Any]], strategy: str, logs: int
 ) -> dict[str, dict[str, list[str]]]:
     """For each cause the records that name it, and what else speaks for and against it, in words.
 
@@ -322,13 +322,16 @@ def signs(
     for cause in CAUSES:
         if not result[cause]["records"]:
             silent = "no latch on %d/%s, no stop in the journal" % (len(looked), plural(len(hosts), "host"))
-            result[cause]["against"].append(silent if cause == "manual" else "no line of %s says so" % read_words)
+            if cause == "manual":
+                result[cause]["against"].append(silent)
+            elif logs:
+                result[cause]["against"].append("no line of %s says so" % plural(logs, "log"))
     before = [one for one in rises(hosts, strategy) if first_at is None or one["at"] - one["doubt"] <= first_at]
     if before:
         one = before[0]
         words = "errors rose %s -> %s/min at %s (%s %s)" % (short(one["before"]), short(one["after"]), at_words(one["at"]), one["host"], one["where"])
         result["error_rate"]["for"].append(words)
-    elif looked:
+    elif logs:
         result["error_rate"]["against"].append("errors did not rise" + (" before it" if first_at else ""))
     for book in books:
         values = list(book["sum"].values())
@@ -341,8 +344,15 @@ def signs(
 def line_of(one: Evidence) -> str:
     """A piece of evidence in one line: when, how strong, where, what."""
     times = " (%d times)" % one["count"] if one["count"] > 1 else ""
+    words = telling_of(one)
     when = utc(one["at"])[11:19] if one["at"] is not None else "now" if one["record"] == "adapter" else "no time"
-    return "%s %-7s %-7s %s: %s%s" % (when.ljust(8), one["strength"].upper(), one["record"], place_of(one), telling(clean(one["words"], 240)), times)
+    return "%s %-7s %-7s %s: %s%s" % (when.ljust(8), one["strength"].upper(), one["record"], place_of(one), words, times)
+
+
+def telling_of(one: Evidence) -> str:
+    """Its words; of a program's the part that tells, of a person's all."""
+    words = clean(one["words"], 240)
+    return telling(words) if one["record"] in ("log", "adapter") else words
 
 
 def place_of(one: Evidence) -> str:
@@ -580,7 +590,7 @@ def report(
     if talked:
         read_words += ", %s" % plural(len(talked), "adapter")
     ledger = books(venues or [], adapters, hosts, strategy, start)
-    about = signs(answer, found, hosts, ledger, strategy, plural(logs, "log"))
+    about = signs(answer, found, hosts, ledger, strategy, logs)
     halted = bool([one for one in found if one["record"] == "latch"]) or bool(still)
     summary = _summary(answer, found, missing, about, ledger, venues, still, start, now, read_words, strategy)
     data = {
@@ -647,7 +657,7 @@ def axis(found: list[Evidence], first: Evidence | None, count: int = 5) -> list[
     for one in chosen[:count]:
         line = line_of(one)
         if one is first and len(line) > 80:  # what decides is shown to its end, on lines of its own
-            words = telling(clean(one["words"], 240))
+            words = telling_of(one)
             lines.append(clean_keep(line[: line.index(words)].rstrip(": ")))
             lines += textwrap.wrap(words, 80, initial_indent=" " * 9, subsequent_indent=" " * 9, max_lines=3, placeholder=" …")
         else:
