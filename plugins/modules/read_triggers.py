@@ -143,7 +143,7 @@ def source(names, read, what, params, start, end, stop):
     """What one log says, as plain data, with what is not known about it."""
     left = min(params["log_deadline"], stop - time.monotonic())
     seen = tail.Tail(error="there was no time left to read it") if left < 0.2 else read(what, params, start, end, left)
-    found, left_out = trigger_lines.found_in(seen.lines, params["wanted"].triggers, start, end)
+    found, left_out = trigger_lines.found_in(seen.lines, params["wanted"].triggers, start, end, max(stop, time.monotonic() + 0.5))
     tally = shapes.Tally(start, end, BINS)
     for at, line in seen.lines:
         if at is not None and start <= at < end + 1 and params["wanted"].errors(line):

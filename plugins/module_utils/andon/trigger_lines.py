@@ -11,6 +11,7 @@ Standard library only, Python 3.8.
 from __future__ import annotations
 
 import re
+import time
 
 from . import shapes
 from .text import clean
@@ -23,6 +24,8 @@ DOUBT = "doubt"  # it may say that the switch fired, and may say that it will or
 MENTION = "mention"  # it only speaks of it, or says that it did not fire, or that it was lifted
 STRENGTHS = (TRIP, LIMIT, DOUBT, MENTION)
 KEPT = 60  # events of each strength that one log may give
+LONGEST = 1500  # characters of a line that are judged
+CACHE = 2000  # lines that are remembered
 AGAIN = 120.0  # seconds: what is said again later than that is another event
 
 _I = re.IGNORECASE
@@ -83,6 +86,7 @@ _UNSURE = re.compile(
     r"|reset|cleared|released|lifted|resum(?:e|ed|ing)|recovered|no longer)\b",
     _I,
 )
+_DIGITS = re.compile(r"[0-9]+")
 _QUICK = re.compile(r"switch|breaker|halt|trading|draw|loss|limit|error|manual|operator|emergency|panic|pairlock|lock|many|consecutive|pnl|p&l|\bstate\b", _I)
 
 
@@ -97,7 +101,7 @@ class TriggerPatterns:
     """
 
     def __init__(self, own=None):
-        self.own = []
+        self.own, self.cache = [], {}
         if not isinstance(own or {}, dict):
             raise shapes.PatternError("andon_trigger_patterns is no mapping of a cause to a list of patterns")
         for cause, patterns in (own or {}).items():
@@ -117,24 +121,38 @@ class TriggerPatterns:
         for cause, pattern in self.own:
             if pattern.search(line):
                 return TRIP, cause, "andon_trigger_patterns"
+        line = line[:LONGEST]
         if not _QUICK.search(line):
             return None
-        for rule, cause, pattern in KNOWN:
-            if pattern.search(line):
-                return TRIP, cause, rule
-        causes = [name for name in CAUSES if _CAUSE[name].search(line)]
-        halt, switch, act = bool(_HALT.search(line)), bool(_SWITCH.search(line)), bool(_ACT.search(line))
-        # "circuit breaker open after 12 failures" names a cause; "daily loss within limits" does not cross one.
-        cause = causes[0] if len(causes) == 1 else ""
-        if not (halt or switch) and (not causes or causes == ["manual"]):
-            return None
-        if not halt and not act:
-            return MENTION, cause, ""
-        if _NOT.search(line):
-            return MENTION, cause, ""
-        if _UNSURE.search(line):
-            return DOUBT, cause, ""
-        return (TRIP if halt or switch else LIMIT), cause, ""
+        # Lines differ mostly in their numbers, and Andon's own patterns do not look at those.
+        rough = _DIGITS.sub("0", line)
+        said = self.cache.get(rough, self)
+        if said is self:
+            said = _classify(rough)
+            if len(self.cache) >= CACHE:  # several logs are read at the same time: what is returned is never taken out of here
+                self.cache.clear()
+            self.cache[rough] = said
+        return said
+
+
+def _classify(line):
+    """What Andon's own patterns make of a line."""
+    for rule, cause, pattern in KNOWN:
+        if pattern.search(line):
+            return TRIP, cause, rule
+    causes = [name for name in CAUSES if _CAUSE[name].search(line)]
+    halt, switch, act = bool(_HALT.search(line)), bool(_SWITCH.search(line)), bool(_ACT.search(line))
+    # "circuit breaker open after 12 failures" names a cause; "daily loss within limits" does not cross one.
+    cause = causes[0] if len(causes) == 1 else ""
+    if not (halt or switch) and (not causes or causes == ["manual"]):
+        return None
+    if not halt and not act:
+        return MENTION, cause, ""
+    if _NOT.search(line):
+        return MENTION, cause, ""
+    if _UNSURE.search(line):
+        return DOUBT, cause, ""
+    return (TRIP if halt or switch else LIMIT), cause, ""
 
 
 def telling(words):
@@ -164,18 +182,22 @@ class Wanted:
         return _QUICK.search(raw.decode("latin-1")) is not None
 
 
-def found_in(lines, triggers, start, end):
+def found_in(lines, triggers, start, end, stop=None):
     """The lines of one log that speak of a trigger, those that say the same as one.
 
     Args:
         lines: (Unix time or None, text). triggers: C(TriggerPatterns). start, end: Unix times; what lies outside is left out.
+        stop: when to end (time.monotonic()), None: never; the lines after that are left out.
 
     Returns:
         (list of {strength, cause, rule, count, first, last, words}, strong ones first, early ones before late ones; how many lines
         that are more than a mention were left out).
     """
     latest, events, left_out = {}, {strength: [] for strength in STRENGTHS}, 0
-    for at, line in lines:
+    for number, (at, line) in enumerate(lines):
+        if stop is not None and not number % 64 and time.monotonic() > stop:
+            left_out += len(lines) - number
+            break
         if at is not None and not start <= at < end + 1:
             continue
         said = triggers.classify(line)

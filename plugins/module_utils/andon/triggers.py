@@ -70,7 +70,7 @@ def of_hosts(hosts: dict[str, Any], strategy: str = "") -> tuple[list[Evidence],
             elif source["note"]:
                 missing.append("%s %s: %s" % (host, name, source["note"]))
             if source["left_out"]:
-                missing.append("%s %s: %d more kinds of lines were left out" % (host, name, source["left_out"]))
+                missing.append("%s %s: %d more lines that may speak of a trigger were left out" % (host, name, source["left_out"]))
             for line in source["found"]:
                 strength, words = line["strength"], line["words"]
                 if strength == TRIP and source["component"] in BREAKERS and _only_breaker(words):
