@@ -30,9 +30,6 @@ class ActionModule(gathered.Timed, ActionBase):
             arguments["window"] = triage.parse_since(arguments.pop("since"), time.time())
         except ValueError as error:
             raise AnsibleActionFail("%s. Nothing was read" % error) from None
-        # An entry may carry an adapter with its credentials: they do not belong on this way.
-        named = [one for one in arguments.get("components") or [] if isinstance(one, dict)]
-        arguments["components"] = [{key: one[key] for key in ("name", "component", "strategy", "venue", "protect") if key in one} for one in named]
         result, before, after = self.timed("read_triggers", arguments, task_vars)
         if result.get("failed") or "begin" not in result:
             result.setdefault("andon_progress", "UNKNOWN  not read: %s" % clean(result.get("msg", "no answer"), 120))

@@ -13,7 +13,7 @@ import ansible.module_utils
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
 from ansible.errors import AnsibleActionFail
-from ansible.module_utils.andon import gathered, recorded, shapes, triage, trigger_lines, triggers, venue_runner, venue_stop
+from ansible.module_utils.andon import adapters, gathered, recorded, shapes, triage, trigger_lines, triggers, venue_runner, venue_stop
 from ansible.module_utils.andon.report import ending
 from ansible.module_utils.andon.text import clean, valid_id
 from ansible.module_utils.andon.venues import ConfigError
@@ -62,12 +62,12 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail("%s. Nothing was read" % error) from None
         hosts = gathered.results(task_vars, arguments["triggers"], "sources")
         kinds = {host: bool(self._adapters(task_vars, host)) for host in hosts}
-        adapters = adapter_rows(task_vars, {act: arguments[act] for act in ACTS if arguments.get(act)}, kinds)
+        answers = adapter_rows(task_vars, {act: arguments[act] for act in ACTS if arguments.get(act)}, kinds)
         found, lifts, missing = recorded.journals(now - window, strategy)
         alarms, unread = recorded.alarms(now - window)
         report = triggers.report(
             hosts,
-            adapters,
+            answers,
             (found + alarms, lifts, missing + unread),
             self._trades(task_vars, now - window, arguments.get("budget")),
             now=now,
@@ -82,8 +82,7 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def _adapters(task_vars, host):
-        components = task_vars["hostvars"][host].get("andon_components") or []
-        return [one for one in components if isinstance(one, dict) and one.get("adapter")]
+        return adapters.with_adapter(task_vars["hostvars"][host].get("andon_components") or [])
 
     def _trades(self, task_vars, since, budget):
         """The venues' rows; None where no venue is configured. A configuration that cannot be used is a row that says so."""

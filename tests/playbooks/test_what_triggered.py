@@ -57,6 +57,9 @@ def test_the_cause_the_evidence_and_the_trades_on_one_screen(fleet, bot, venue):
         venue.account.execute({"symbol": "BTCUSDT", "side": "Sell", "execTime": str(int(1000 * (time.time() - 500 + number))), "execPnl": pnl})
     endpoint = {"base_url": bot.url, "auth": {"basic": {"user": "ops", "password": PASSWORD}}}
     adapter = {"kind": "freqtrade", "endpoint": endpoint, "venue": {"name": "main"}, "vars": {"base_stake": 100}}
+    # Its own template, which is not Ansible's: it must not be filled in on the way.
+    step = {"http": {"method": "DELETE", "path": "/trades/{{ item }}/open-order"}}
+    adapter["override"] = {"cancel_orders": {"foreach": {"from": "open_orders", "key": "ref"}, "do": [step]}}
     where = {"name": "main", "ccxt": "bybit", "credentials": {"api_key": "KEY-1", "secret": "SECRET-1"}, "sections": [{"type": "swap"}], "urls": venue.url}
     where |= {"options": {"fetchMarkets": {"types": ["linear"]}}}
     components = [{"name": "momentum", "component": "strategy", "strategy": "momentum", "adapter": adapter}]

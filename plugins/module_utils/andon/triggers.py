@@ -148,7 +148,7 @@ def stopped(hosts: dict[str, Any], strategy: str = "") -> list[str]:
     found = []
     for host, seen in hosts.items():
         for one in [] if isinstance(seen, str) else seen["containers"]:
-            if one["component"] == "strategy" and not one["running"] and (not strategy or one["strategy"] == strategy):
+            if one["component"] == "strategy" and (not one["running"] or one["status"] == "paused") and (not strategy or one["strategy"] == strategy):
                 found.append("%s %s is %s" % (host, clean(one["name"], 40), one["status"]))
     return found
 

@@ -31,7 +31,7 @@ def entry(server, **more):
         "credentials": {"api_key": "KEY-1", "secret": "SECRET-1"},
         "sections": [{"type": "swap"}],
         "urls": server.url,
-        "timeout_s": 1,
+        "timeout_s": 15,
         "options": {"fetchMarkets": {"types": ["linear", "spot"]}},
         **more,
     }
@@ -41,7 +41,7 @@ def traded(server, ago, **more):
     return server.account.execute({"symbol": "BTCUSDT", "execTime": str(int(1000 * (time.time() - ago))), **more})
 
 
-def one(server, since, budget=5.0, **more):
+def one(server, since, budget=30.0, **more):
     (row,) = venue_trades.read(Run([entry(server, **more)]), since, budget)
     return row
 
@@ -97,7 +97,7 @@ def test_only_our_prefix_our_symbols_and_each_trade_once(venue):
 def test_a_venue_that_does_not_answer_has_unknown_trades_and_never_none(venue, fault, words):
     traded(venue, 50)
     venue.account.faults[fault] = 30 if fault == "slow" else 1
-    row = one(venue, time.time() - 3600, budget=1.5 if fault == "slow" else 5.0)
+    row = one(venue, time.time() - 3600, budget=1.5 if fault == "slow" else 30.0)
     assert row["verdict"] == "UNKNOWN" and row["trades"] == []
     assert words in row["why"] or fault == "slow" and "Timeout" in row["why"]
 
@@ -112,6 +112,6 @@ def test_hostile_numbers_and_words_are_inert(venue):
 def test_the_process_of_its_own_reads_and_changes_nothing(venue):
     traded(venue, 50, execPnl="3")
     bad = {"name": "bad", "ccxt": "nowhere", "sections": [{}]}
-    rows = venue_runner.trades([entry(venue), bad], time.time() - 3600, budget=8.0)
+    rows = venue_runner.trades([entry(venue), bad], time.time() - 3600, budget=30.0)
     assert [r["verdict"] for r in rows] == ["OK", "REFUSED"] and rows[0]["trades"][0]["pnl"] == 3.0
     assert not [path for path, _ in venue.account.calls if "cancel" in path or "create" in path]
