@@ -61,7 +61,7 @@ class ActionModule(ActionBase):
         except (ValueError, shapes.PatternError) as error:
             raise AnsibleActionFail("%s. Nothing was read" % error) from None
         hosts = gathered.results(task_vars, arguments["triggers"], "sources")
-        kinds = {host: bool(self._adapters(task_vars, host)) for host in hosts}
+        kinds = {host: self._adapters(task_vars, host) for host in hosts}
         answers = adapter_rows(task_vars, {act: arguments[act] for act in ACTS if arguments.get(act)}, kinds)
         found, lifts, missing = recorded.journals(now - window, strategy)
         alarms, unread = recorded.alarms(now - window)
@@ -82,7 +82,9 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def _adapters(task_vars, host):
-        return adapters.with_adapter(task_vars["hostvars"][host].get("andon_components") or [])
+        """True if this host has adapters. The variable is looked at as it is written: an adapter's own templates are not Ansible's."""
+        raw = task_vars["hostvars"].raw_get(host).get("andon_components") or []
+        return isinstance(raw, str) or bool(adapters.with_adapter(raw))
 
     def _trades(self, task_vars, since, budget):
         """The venues' rows; None where no venue is configured. A configuration that cannot be used is a row that says so."""

@@ -59,7 +59,7 @@ def test_the_cause_the_evidence_and_the_trades_on_one_screen(fleet, bot, venue):
     adapter = {"kind": "freqtrade", "endpoint": endpoint, "venue": {"name": "main"}, "vars": {"base_stake": 100}}
     # Its own template, which is not Ansible's: it must not be filled in on the way.
     step = {"http": {"method": "DELETE", "path": "/trades/{{ item }}/open-order"}}
-    adapter["override"] = {"cancel_orders": {"foreach": {"from": "open_orders", "key": "ref"}, "do": [step]}}
+    adapter["override"] = {"cancel_orders": {"foreach": {"from": "open_orders", "key": "ref"}, "do": [step], "verify": [{"venue": {"open_orders": 0}}]}}
     where = {"name": "main", "ccxt": "bybit", "credentials": {"api_key": "KEY-1", "secret": "SECRET-1"}, "sections": [{"type": "swap"}], "urls": venue.url}
     where |= {"options": {"fetchMarkets": {"types": ["linear"]}}}
     components = [{"name": "momentum", "component": "strategy", "strategy": "momentum", "adapter": adapter}]
