@@ -383,3 +383,14 @@ def test_alarms_are_mentions_and_a_torn_file_is_no_error():
 def test_a_bad_question_is_refused_in_words_before_anything_is_read(typed, words):
     done = CliRunner().invoke(cli.main, ["-i", "hosts,", "why", *typed])
     assert done.exit_code == 2 and words in done.output and "Nothing was looked at" in done.output and "Next: andon why" in done.output
+
+
+def test_a_host_whose_adapters_gave_no_answer_is_unknown_and_one_without_adapters_is_not():
+    spec = importlib.util.spec_from_file_location("why_report_under_test", ROOT / "plugins" / "action" / "why_report.py")
+    action = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(action)
+    answer = {"component": "mm", "act": "liveness", "outcome": "ok", "data": [], "state": "running"}
+    hostvars = {"h1": {"r": {"adapters": [answer]}}, "h2": {"r": {"failed": True, "msg": "no python3"}}, "h3": {}}
+    found = action.adapter_rows({"ansible_play_hosts_all": list(hostvars), "hostvars": hostvars}, {"liveness": "r"}, {"h1": True, "h2": True, "h3": False})
+    assert set(found) == {"h1", "h2"} and found["h1"] == [answer]
+    assert triggers.of_adapters(found, "", TriggerPatterns())[1] == ["h2 adapters: its adapter's liveness is unknown: no python3"]
