@@ -93,7 +93,7 @@ class ActionModule(ActionBase):
         try:
             # Read here and not passed as an argument: arguments are shown with -vvv, and these are credentials.
             config = venue_stop.reader(task_vars, self._templar)()
-            return venue_runner.trades(config, since, budget=min(max(float(budget or 10), 1.0), 300.0))
+            return venue_runner.call({"task": "trades", "config": config, "since": since, "budget": min(max(float(budget or 10), 1.0), 300.0)})
         except (ConfigError, OSError, ValueError) as error:
             row = {"name": "andon_venues", "verdict": "UNKNOWN", "why": clean(error, 200), "trades": [], "foreign": 0}
             return [row]

@@ -176,3 +176,15 @@ def read(run: Run, since: float, budget: float) -> list[dict[str, Any]]:
                 "why": "no answer within %g s (asked for trades since %s)" % (budget, utc(since)[:19]),
             }
     return list(rows.values())
+
+
+def rows(job: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The task "trades" of venue_runner.
+
+    Args:
+        job: config (andon_venues), since (Unix time), budget (seconds), only (one venue's name, optional).
+
+    Raises:
+        ConfigError: andon_venues or `only` is wrong; nothing was sent.
+    """
+    return read(Run(job["config"], only=job.get("only") or ""), float(job["since"]), float(job["budget"]))

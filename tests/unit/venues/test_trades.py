@@ -112,6 +112,6 @@ def test_hostile_numbers_and_words_are_inert(venue):
 def test_the_process_of_its_own_reads_and_changes_nothing(venue):
     traded(venue, 50, execPnl="3")
     bad = {"name": "bad", "ccxt": "nowhere", "sections": [{}]}
-    rows = venue_runner.trades([entry(venue), bad], time.time() - 3600, budget=30.0)
+    rows = venue_runner.call({"task": "trades", "config": [entry(venue), bad], "since": time.time() - 3600, "budget": 30.0})
     assert [r["verdict"] for r in rows] == ["OK", "REFUSED"] and rows[0]["trades"][0]["pnl"] == 3.0
     assert not [path for path, _ in venue.account.calls if "cancel" in path or "create" in path]
