@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("cord", "What is halted, what runs, per host."),
     "health": ("eyes", "Is every host and every component healthy? Worst first."),
     "triage": ("eyes", "What changed, what broke first, where, and the next safe command."),
+    "why": ("why", "What triggered the kill switch: drawdown, error rate or a person; recent trades."),
     "kill-strategy": ("cord", "Stop one strategy everywhere; nothing else."),
     "resume": ("cord", "Lift the latch and start again, in order, canary first."),
     "rollback": ("releases", "Go back to the last good release, on all hosts as one set."),

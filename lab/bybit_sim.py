@@ -9,6 +9,7 @@ Written after the public documentation of the API and the requests that ccxt sen
 and the key are checked as the venue does. Two linear futures and one spot market exist; orders rest until they are cancelled,
 nothing is filled by itself but a market order that closes a position. Everything is in memory.
 
+    GET  /v5/execution/list       (trades that POST /admin/executions put there)
     GET  /v5/market/time  /v5/market/instruments-info  /v5/system/status
     GET  /v5/user/query-api  /v5/account/info  /v5/account/wallet-balance  /v5/asset/coin/query-info
     GET  /v5/order/realtime  /v5/order/history  /v5/position/list
@@ -20,6 +21,7 @@ nothing is filled by itself but a market order that closes a position. Everythin
     POST /admin/orders            an order as /v5/order/create takes it, without a signature
     POST /admin/fill              {"orderId", "qty"}: a part of a resting order is filled
     POST /admin/positions         {"symbol", "side": "Buy", "size", "avgPrice", "markPrice"}
+    POST /admin/executions        {"symbol", "side", "execPrice", "execQty", "execTime" (ms), "execPnl", "orderLinkId"}
 
 The faults (value): `down` closes connections without an answer; `slow` (seconds) does what was asked and answers later;
 `slow_cancel` (seconds) the same for cancels only; `hold_create` (seconds at most) takes new orders in only when the fault ends,
@@ -51,6 +53,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 MODES = ("down", "slow", "slow_cancel", "hold_create", "error500", "rate_limit", "bad_key", "skew", "reject_cancel", "lie_cancel", "appear")
 BODY_LIMIT = 1024 * 1024  # bytes
+EXECUTIONS, EXECUTIONS_MOST = 50, 100  # trades in one answer
 PAGE, PAGE_MOST = 20, 50  # open orders in one answer: the API's default and its greatest
 REMEMBERED = 10_000  # requests, and client order ids, that are kept
 MODES += ("partial", "lose_answer", "lose_order")  # of orders
@@ -114,6 +117,7 @@ class Account:
         self._past: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
         self._lock = threading.RLock()
         self._next = 1
+        self.executions: list[dict[str, Any]] = []
 
     def now(self) -> int:
         """The venue's clock, in milliseconds."""
@@ -291,6 +295,47 @@ class Account:
             self.faults["appear"] = left - 1
             self.place({**like, "orderLinkId": like["orderLinkId"] + "x"})
 
+    def execute(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """A trade that happened, as the execution list shows it; what is not given is filled in."""
+        with self._lock:
+            number = len(self.executions) + 1
+            price, qty = str(asked.get("execPrice", "100")), str(asked.get("execQty", "0.01"))
+            one = {
+                "category": "linear",
+                "side": "Buy",
+                "orderId": "%08d-0000-4000-8000-00000000e000" % number,
+                "orderLinkId": "",
+                "execId": "%08d-0000-4000-8000-0000000e0000" % number,
+                "execTime": str(self.now()),
+                "execFee": "0.001",
+                "feeRate": "0.00055",
+                "execType": "Trade",
+                "execPnl": "0",
+                "closedSize": "0",
+                "orderType": "Market",
+                "isMaker": False,
+                # Only futures have this field, and by it ccxt tells them from spot trades.
+                **({} if asked.get("category") == "spot" else {"createType": "CreateByUser"}),
+                **asked,
+                "execPrice": price,
+                "execQty": qty,
+                "execValue": str(float(price) * float(qty)),
+            }
+            self.executions.append(one)
+            return one
+
+    def fills(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The newest first, a page at a time. As at the venue the last page that has something in it has a cursor, too."""
+        begin = int(asked.get("startTime") or self.now() - 7 * 86_400_000)
+        end = int(asked.get("endTime") or begin + 7 * 86_400_000)
+        with self._lock:
+            found = [e for e in self.executions if e["category"] == asked.get("category") and begin <= int(e["execTime"]) <= end]
+        found = [e for e in found if asked.get("symbol") in (None, e["symbol"])]
+        found.sort(key=lambda e: -int(e["execTime"]))
+        start, size = int(asked.get("cursor") or 0), min(int(asked.get("limit", EXECUTIONS)), EXECUTIONS_MOST)
+        page = [{k: v for k, v in e.items() if k != "category"} for e in found[start : start + size]]
+        return {"category": asked.get("category"), "list": page, "nextPageCursor": str(start + len(page)) if page else ""}
+
     def check(self, headers: Any, payload: str) -> None:
         """Key, time and signature, in the order in which the venue looks at them."""
         key, stamp, window = headers.get("X-BAPI-API-KEY", ""), headers.get("X-BAPI-TIMESTAMP", ""), headers.get("X-BAPI-RECV-WINDOW", "5000")
@@ -332,6 +377,7 @@ class Account:
             "/v5/order/realtime": self.realtime,
             "/v5/order/create": self.create,
             "/v5/order/cancel": self.cancel,
+            "/v5/execution/list": self.fills,
             "/v5/order/cancel-batch": self.cancel_batch,
             "/v5/order/cancel-all": self.cancel_all,
         }
@@ -394,6 +440,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _admin(self, path: str, body: dict[str, Any] | None) -> None:
         account = self.server.account
+        if path == "/admin/executions" and body:
+            self._send(200, account.execute(body))
+            return
         if path == "/admin/orders" and body is None:
             self._send(200, {"orders": account.open()})
         elif path == "/admin/orders" and body is not None:

@@ -90,8 +90,6 @@ engine_error:
   type: str
 """
 
-import glob
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -101,7 +99,6 @@ from ansible.module_utils.andon.text import clean
 from ansible.module_utils.basic import AnsibleModule
 
 BINS = 60
-FILES = 200  # log files at most, the newest
 
 
 def container_source(container, params, start, end, stop):
@@ -147,22 +144,6 @@ def tallied(found, is_error, start, end):
     return result
 
 
-def matching_files(patterns, start):
-    """(paths that may hold lines since C(start), how many were left out because there are too many)."""
-    found = {}
-    for pattern in patterns:
-        for path in glob.glob(pattern):
-            real = os.path.realpath(path)
-            try:
-                changed = os.stat(real).st_mtime
-            except OSError:
-                changed = float("inf")  # it is named, and cannot be looked at: file_source says why
-            if changed >= start and not os.path.isdir(real):
-                found[real] = (changed, path)
-    paths = [path for _, path in sorted(found.values(), reverse=True)]
-    return sorted(paths[:FILES]), max(len(paths) - FILES, 0)
-
-
 def read_errors(params):
     """The errors of one host.
 
@@ -179,7 +160,7 @@ def read_errors(params):
             engine_error = "no container matches %s" % ", ".join(params["selectors"])
     except EngineError as error:
         engine_error = str(error)
-    files, left_out = matching_files(params["log_files"], start)
+    files, left_out = tail.matching_files(params["log_files"], start)
     with ThreadPoolExecutor(max_workers=4) as pool:
         jobs = [pool.submit(container_source, one, params, start, end, stop) for one in containers]
         jobs += [pool.submit(file_source, path, params, start, end, stop) for path in files]

@@ -7,6 +7,7 @@ until they reach back far enough. Used on the hosts: standard library only, Pyth
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import select
@@ -20,6 +21,7 @@ from .state import parse_utc
 # A longer line is cut before any pattern is tried on it: a pattern's cost grows with the line, and a message's first
 # words are what a person reads.
 LINE = 4096
+FILES = 200  # log files at most, the newest
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?)")
 
 
@@ -332,3 +334,19 @@ def stamp_of(line, local_offset=0.0):
         words = words[:-2] + ":" + words[-2:]
     at = parse_utc(words if zoned else words + "Z")
     return at if at is None or zoned else at - local_offset
+
+
+def matching_files(patterns, start):
+    """(paths that may hold lines since C(start), how many were left out because there are too many)."""
+    found = {}
+    for pattern in patterns:
+        for path in glob.glob(pattern):
+            real = os.path.realpath(path)
+            try:
+                changed = os.stat(real).st_mtime
+            except OSError:
+                changed = float("inf")  # it is named, and cannot be looked at: the reader says why
+            if changed >= start and not os.path.isdir(real):
+                found[real] = (changed, path)
+    paths = [path for _, path in sorted(found.values(), reverse=True)]
+    return sorted(paths[:FILES]), max(len(paths) - FILES, 0)

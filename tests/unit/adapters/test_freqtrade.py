@@ -147,13 +147,13 @@ def test_positions_and_open_orders_have_the_common_form(bot):
 
 def test_liveness_has_separate_facts(bot):
     facts = {one["fact"]: one["ok"] for one in act(bot, "liveness")["data"]}
-    assert facts == {"process": True, "loop": True, "errors": True}
+    assert facts == {"process": True, "loop": True, "errors": True, "protections": True}
     import time
 
     bot.logs += [["", int(time.time() * 1000), "freqtrade.exchange.common", "WARNING", "fetch_ticker() returned exception: RequestTimeout"]] * 5
     row = act(bot, "liveness")
     facts = {one["fact"]: one["ok"] for one in row["data"]}
-    assert facts == {"process": True, "loop": True, "errors": False} and row["proven"] is False, "green health, exchange gone"
+    assert facts == {"process": True, "loop": True, "errors": False, "protections": True} and row["proven"] is False, "green health, exchange gone"
 
 
 def test_a_smaller_resume_writes_validates_reloads_and_lifts_the_lock_last(bot):
