@@ -39,12 +39,12 @@ options:
     type: float
     default: 5.0
   only:
-    description: Only this container, by name. Empty for all of the venues.
+    description: The container to watch, by name. Empty for all of the venues.
     type: str
     default: ""
   wait:
     description:
-      - Seconds to watch O(only) until it runs, its way is open in every layer and one of its connections leads to the venue.
+      - Seconds to watch, until O(only) runs, its way is open in every layer and one of its connections leads to the venue.
       - Without it one look is taken.
     type: float
     default: 0
@@ -97,6 +97,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 POLL = 0.1  # seconds between two looks at the connections while watching
+PAUSE = 2.0  # seconds between two tries of the way at most: each is a request to a venue in trouble
 
 
 def main():
@@ -136,14 +137,16 @@ def reach(params):
     rows, host = look_all(chosen, venues, context, params["deadline"], proc)
     if params["wait"]:
         end = time.monotonic() + params["wait"]
-        rows = [watch(engine, row, one, venues, context, params, proc, end) for row, one in zip(rows, chosen)]  # noqa: B905  # Python 3.8
+        for row, one in zip(rows, chosen):  # noqa: B905  # Python 3.8
+            if params["only"] in ("", one.name):
+                watch(engine, row, one, venues, context, params, proc, end)
     return {"begin": begin, "components": rows, "host": host, "end": time.time(), "andon_progress": progress(rows)}
 
 
 def find(engine, params, venues):
     """The containers on this host that belong to one of the venues."""
     found = engine.components(params["selectors"], params["components"])
-    return [one for one in found if one.labels.get(VENUE) in venues and params["only"] in ("", one.name)]
+    return [one for one in found if one.labels.get(VENUE) in venues]
 
 
 def blank(one):
@@ -219,7 +222,7 @@ def good(row):
 
 def watch(engine, row, one, venues, context, params, proc, end):
     """Looks again and again until the component is connected, or the time is over."""
-    own_ports = []
+    own_ports, pause = [], POLL
     while True:
         found = engine.inspect([one.id])
         now = found[0] if found else None
@@ -232,11 +235,12 @@ def watch(engine, row, one, venues, context, params, proc, end):
                 seen["own_ports"] = own_ports
                 if good(row) and now.health in ("", "healthy") and connected(now, seen, row, proc, min(end, time.monotonic() + 2)):
                     row["reconnected"] = True
-                    return row
+                    return
         if time.monotonic() >= end:
             row["reconnected"] = None if good(row) and row["status"] == "running" and row["health"] in ("", "healthy") else False
-            return row
-        time.sleep(min(POLL, max(end - time.monotonic(), 0)))
+            return
+        time.sleep(min(pause, max(end - time.monotonic(), 0)))
+        pause = min(2 * pause, PAUSE)
 
 
 def connected(now, seen, row, proc, end):

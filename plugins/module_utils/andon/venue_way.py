@@ -21,12 +21,12 @@ HEAD_LIMIT = 16384  # bytes of an answer's head that are read
 ESTABLISHED, TIME_WAIT = "01", "06"
 
 
-def look(url, known_path, names, deadline, context):
+def look(url, known_path, names, deadline, context, public=True):
     """Tries the layers one after the other.
 
     Args:
         url: the address of a venue's public call. known_path: False if only its host is known (then any answer below 500 will do).
-        names: netns.Names. deadline: seconds for all. context: an ssl.SSLContext.
+        names: netns.Names, or the like. deadline: seconds for all. context: an ssl.SSLContext. public: make the call, too.
 
     Returns:
         dict layers [{layer, outcome, words}], addresses, port, own_ports, skew (their clock less ours, to a second; None: not known),
@@ -53,6 +53,8 @@ def look(url, known_path, names, deadline, context):
             plain = context.wrap_socket(plain, server_hostname=endpoint.host)
             days = reach.days_left(plain.getpeercert())
             said(found, layer, "%s%s" % (plain.version(), "" if days is None else ", certificate for %d more days" % days))
+        if not public:
+            return found
         layer = "public"
         call(found, plain, endpoint, known_path, end)
     except reach.EndpointError as error:
@@ -69,6 +71,11 @@ def look(url, known_path, names, deadline, context):
     finally:
         if plain is not None:
             plain.close()
+    return filled(found)
+
+
+def filled(found):
+    """Adds the layers that were not reached."""
     done = [one["layer"] for one in found["layers"]]
     found["layers"] += [{"layer": one, "outcome": SKIPPED, "words": ""} for one in LAYERS if one not in done and not (one == "TLS" and "public" in done)]
     return found
