@@ -49,6 +49,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lock": ("releases", "Who holds the fleet's lock."),
     "cancel-orders": ("venues", "Cancel all open orders at the venues, with proof."),
     "venues": ("venues", "Venues: reachable, clock, credentials, open orders, positions."),
+    "venue": ("venues", "Connection lost: which layer, from where; the dead man's switch; capabilities."),
     "leaks": ("memory", "Find the container that leaks memory, and the process in it."),
     "watch": ("memory", "Watch the whole fleet; tell of what is new."),
     "open": ("record", "Open an incident: its clock and its journal start."),
