@@ -25,7 +25,7 @@ def make(row: dict[str, Any], warning: str = "") -> dict[str, Any]:
     elif row["verdict"] == UNKNOWN:
         lines.append("not proven: only what happens without a refresh would show it")
     if ok and row["act"] != "disarm":
-        lines.append("When it acts, all orders of the account go: protective stops and other programs' too.")
+        lines.append("When it acts, ALL orders of the account go, protective stops too.")
     if warning:
         lines.append("WARNING %s" % warning)
     detail = ["%s: %s %s" % (clean(a["what"], 60), a["outcome"], clean(a["words"], 200)) for a in row["attempts"]]

@@ -544,3 +544,39 @@ def test_nothing_broken_or_unknown_is_ever_ok(bastion, hosts):
     assert (said["verdict"] == "OK") == good, said
     if bastion or set(every) & {"DNS", "TCP", "TLS", "public", "down"}:
         assert said["verdict"] == "NOT OK"
+
+
+# The gate of --restart-adapter
+
+
+def action(name):
+    spec = importlib.util.spec_from_file_location("action_" + name, ROOT / "plugins" / "action" / (name + ".py"))
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def test_only_an_adapter_of_the_venue_and_only_by_its_confirmed_name():
+    from ansible.errors import AnsibleActionFail
+
+    gate = action("check_venue").ActionModule._gate
+    hosts = {"a": host(row("feed-adapter"), row("meanrev", component="strategy")), "b": "unreachable"}
+    for name, confirm, words in (
+        ("meanrev", "meanrev", "no adapter of this venue; adapters there: feed-adapter"),
+        ("feed-adaptor", "feed-adaptor", "did you mean feed-adapter"),
+        ("feed-adapter", "feed", "confirm must be feed-adapter"),
+        ("feed-adapter", "", "confirm must be feed-adapter"),
+    ):
+        with pytest.raises(AnsibleActionFail, match=words):
+            gate([facts()], hosts, name, confirm, False)
+    gate([facts()], hosts, "feed-adapter", "feed-adapter", False)
+    gate([facts()], hosts, "feed-adapter", "", True)
+
+
+def test_no_secret_of_the_inventory_reaches_a_host():
+    given = [
+        {"name": "bot", "component": "adapter", "adapter": {"venue": {"name": "main"}, "endpoint": {"password": "SECRET"}}},
+        {"name": "x", "venue": "v"},
+        "odd",
+    ]
+    assert action("venue_reach").needed(given) == [{"name": "bot", "component": "adapter", "venue": "main"}, {"name": "x", "venue": "v"}]
