@@ -18,13 +18,13 @@ from ansible.plugins.action import ActionBase
 
 
 class ActionModule(ActionBase):
-    """Arguments: look and reach (registers of venue_probe and venue_reach), acted (register of the restart), adapter (to restart, or empty),
-    confirm, gate (true: only say whether this adapter may be restarted)."""
+    """Arguments: look and reach (registers of venue_probe and venue_reach), live (register of the module adapter with act liveness, where a
+    component has one), acted (register of the restart), adapter (to restart, or empty), confirm, gate (true: only say whether this adapter may be restarted)."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
     _supports_check_mode = True
-    _VALID_ARGS = frozenset(("look", "reach", "acted", "adapter", "confirm", "gate"))
+    _VALID_ARGS = frozenset(("look", "reach", "live", "acted", "adapter", "confirm", "gate"))
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
@@ -32,6 +32,10 @@ class ActionModule(ActionBase):
         look = task_vars["hostvars"][task_vars["inventory_hostname"]].get(args["look"])
         facts = list(look["venues"]) if look and look.get("venues") else []
         hosts = gathered.results(task_vars, args["reach"], "begin")
+        for host, one in hosts.items():
+            live = task_vars["hostvars"][host].get(str(args.get("live") or "")) or {}
+            if not isinstance(one, str) and live.get("adapters"):
+                hosts[host] = {**one, "liveness": {str(row["component"]): dict(row) for row in live["adapters"]}}
         adapter = str(args.get("adapter") or "")
         if args.get("gate") in (True, "true", "True"):
             self._gate(facts, hosts, adapter, str(args.get("confirm") or ""), check)

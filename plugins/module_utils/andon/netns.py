@@ -231,9 +231,12 @@ class Names:
                 raise  # an answer, even if it is a no
             except (OSError, ValueError) as error:
                 last = error
-        raise NoAddress(
-            "no answer from %s (%s)" % (", ".join(self.servers), "timeout" if isinstance(last, (socket.timeout, TimeoutError)) else clean(last, 80))
-        )
+        raise NoAddress("no answer from %s (%s)" % (", ".join(self.servers), "timeout" if isinstance(last, (socket.timeout, TimeoutError)) else reason(last)))
+
+
+def reason(error):
+    """An OSError in words, without its number."""
+    return clean(getattr(error, "strerror", None) or error, 80)
 
 
 def numeric(word):

@@ -43,7 +43,8 @@ class Judge:
 
     Args:
         facts: the bastion's (venue_probe.rows has the form).
-        hosts: {host: what the module venue_reach returned, or why there is nothing (str)}.
+        hosts: {host: what the module venue_reach returned, or why there is nothing (str)}; there may be `liveness` beside it,
+            {component: what its adapter says of itself}, whose `data` is [{fact, ok, words}].
     """
 
     def __init__(self, facts: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any] | str]) -> None:
@@ -67,6 +68,7 @@ class Judge:
         """Fills the findings, the most telling first."""
         self._layers()
         self._components_down()
+        self._own_words()
         self._clock()
         self._bastion_only()
         self._unknown()
@@ -156,6 +158,20 @@ class Judge:
                 self.add(BAD, "%s does not run (%s)" % (place, clean(row["status"], 20)), layer="process", kind="down", where=[place], then=then)
             elif row.get("reconnected") is False:
                 self.add(BAD, "%s did not reconnect in time" % place, layer="connection", kind="down", where=[place], then=["andon logs"])
+
+    def liveness(self, place: str) -> list[Mapping[str, Any]]:
+        """What a component says of itself; only through its adapter its own private calls are seen."""
+        host, row = self.rows[place]
+        one = self.hosts[host]
+        said = {} if isinstance(one, str) else (one.get("liveness") or {}).get(row["name"]) or {}
+        return [fact for fact in said.get("data") or [] if isinstance(fact, dict)]
+
+    def _own_words(self) -> None:
+        for place in self.rows:
+            for fact in self.liveness(place):
+                if fact.get("ok") is False:
+                    line = "%s says of itself: %s: %s" % (place, clean(fact.get("fact"), 30), clean(fact.get("words"), 120))
+                    self.add(BAD, line, layer="private", kind="liveness", where=[place], then=["andon logs", self.again(" --restart-adapter")])
 
     def skew(self, host: str, row: Mapping[str, Any]) -> tuple[float | None, float]:
         """The venue's clock less a component's (which is its host's), and how far it may be wrong, in seconds.
@@ -295,7 +311,9 @@ def details(judge_: Judge) -> list[str]:
             lines.append("%-22s it has the host's network" % clean(place, 40))
         if row["proxy"]:
             lines.append("%-22s its environment names a proxy: the way through it was not tried" % clean(place, 40))
-    if rows:
+    for place in rows:
+        lines += ["%-22s says %s: %s" % (clean(place, 40), clean(one.get("fact"), 30), clean(one.get("words"), 120)) for one in judge_.liveness(place)]
+    if any(not judge_.liveness(place) for place in rows):
         lines.append("%s: the private call was made from the bastion only; from the components it is not shown (the keys are theirs)" % name)
     return lines
 

@@ -546,6 +546,19 @@ def test_nothing_broken_or_unknown_is_ever_ok(bastion, hosts):
         assert said["verdict"] == "NOT OK"
 
 
+def test_what_an_adapter_says_of_itself_counts_and_without_one_it_is_said_that_nothing_is_shown():
+    def live(ok):
+        data = [{"fact": "process", "ok": True, "words": "it answers"}, {"fact": "errors", "ok": ok, "words": "7 AuthenticationError in 5 min"}]
+        return {"adapter": {"component": "adapter", "outcome": "ok", "data": data}}
+
+    looks = {"a": host(row(), liveness=live(False)), "b": host(row(), liveness=live(True))}
+    said = venue_verdict.judge(facts(), looks)
+    assert said["verdict"] == "NOT OK" and said["line"] == "a/adapter says of itself: errors: 7 AuthenticationError in 5 min", said
+    looks["a"] = host(row(), liveness=live(True))
+    report = venue_verdict.report([facts()], looks)
+    assert report["ok"] and not any("it is not shown" in line for line in report["detail"]), report
+
+
 # The gate of --restart-adapter
 
 
