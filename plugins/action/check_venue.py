@@ -18,8 +18,9 @@ from ansible.plugins.action import ActionBase
 
 
 class ActionModule(ActionBase):
-    """Arguments: look and reach (registers of venue_probe and venue_reach), live (register of the module adapter with act liveness, where a
-    component has one), acted (register of the restart), adapter (to restart, or empty), confirm, gate (true: only say whether this adapter may be restarted)."""
+    """Arguments: look and reach (registers of venue_probe and venue_reach), live (register of the module adapter with act liveness, where
+    a component has one), acted (register of the restart), adapter (to restart, or empty), confirm, gate (true: only
+    say whether this adapter may be restarted)."""
 
     TRANSFERS_FILES = False
     _requires_connection = False

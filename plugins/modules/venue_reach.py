@@ -116,7 +116,7 @@ def main():
     )
     try:
         result = reach(module.params)
-    except EngineError as error:
+    except (EngineError, OSError) as error:
         words = clean(error, 300)
         module.fail_json(msg=words, andon_progress="UNKNOWN  " + words)
     module.exit_json(changed=False, **result)
@@ -172,6 +172,12 @@ def proxied(one):
     return any(name in PROXIES for name in names)
 
 
+def shared(one, proc):
+    """True if others are in this container's network namespace, too: the host, or the container that it joined."""
+    mode = str((one.raw.get("HostConfig") or {}).get("NetworkMode") or "")
+    return mode.startswith("container:") or netns.same_network(one.pid, proc)
+
+
 def work_of(venue, deadline, context):
     """What a child does in a namespace."""
     return lambda hosts, conf: venue_way.look(str(venue["url"]), bool(venue.get("exact")), netns.Names(hosts, conf), deadline, context)
@@ -201,17 +207,16 @@ def look_all(chosen, venues, context, deadline, proc):
     return rows, host
 
 
-def fill(row, one, child, deadline, proc, recent=False):
+def fill(row, one, child, deadline, proc):
     """Puts what a child saw into a row; says in C(why) what could not be seen."""
-    host_network = netns.same_network(one.pid, proc)
-    row["network"] = "host" if host_network else "own"
+    row["network"] = "host" if netns.same_network(one.pid, proc) else "own"
     try:
         seen = child.result(deadline)
     except netns.NamespaceError as error:
         row.update(layers=[], why=str(error))
         return None
     row.update(layers=seen["layers"], skew=seen["skew"], kind=seen["kind"], why="")
-    row["connections"] = venue_way.connections(one.pid, seen, proc, host_network, recent)
+    row["connections"] = venue_way.connections(one.pid, seen, proc, shared(one, proc))
     return seen
 
 
@@ -229,7 +234,7 @@ def watch(engine, row, one, venues, context, params, proc, end):
         row.update(status=now.status if now else "gone", health=now.health if now else "")
         if now is not None and now.pid and now.status == "running":
             child = netns.Inside(now.pid, work_of(venues[row["venue"]], params["deadline"], context), proc)
-            seen = fill(row, now, child, params["deadline"] + 2, proc, recent=False)
+            seen = fill(row, now, child, params["deadline"] + 2, proc)
             if seen:
                 own_ports += seen["own_ports"]
                 seen["own_ports"] = own_ports
@@ -246,7 +251,7 @@ def watch(engine, row, one, venues, context, params, proc, end):
 def connected(now, seen, row, proc, end):
     """True as soon as a connection of the component leads to the venue; looks until C(end)."""
     while True:
-        row["connections"] = venue_way.connections(now.pid, seen, proc, row["network"] == "host", recent=True)
+        row["connections"] = venue_way.connections(now.pid, seen, proc, shared(now, proc), recent=True)
         if row["connections"] or time.monotonic() >= end:
             return bool(row["connections"])
         time.sleep(POLL)

@@ -221,7 +221,8 @@ class Judge:
 
     def _unknown(self) -> None:
         if self.facts["why"]:
-            self.add(UNKNOWN, "the bastion: %s" % clean(self.facts["why"], 200), where=["bastion"], then=["correct andon_venues (docs/venues.md)"])
+            then = self.again() if self.facts["url"] else "correct andon_venues (docs/venues.md)"
+            self.add(UNKNOWN, "the bastion: %s" % clean(self.facts["why"], 200), where=["bastion"], then=[then])
         elif not self.findings and any(one["outcome"] != "ok" for one in self.facts["layers"]):
             left = [one["layer"] for one in self.facts["layers"] if one["outcome"] != "ok"]
             self.add(UNKNOWN, "the bastion did not get to: %s" % ", ".join(left), where=["bastion"], then=[self.again()])

@@ -180,7 +180,7 @@ def unpacked(word, size):
 
 
 def own_inodes(pid, proc="/proc"):
-    """The sockets of all processes that share a process's files (the container), for containers in the host's network."""
+    """The sockets of all processes that share a process's files (the container), for containers that share a network."""
     found = set()
     try:
         mine = os.stat("%s/%d/ns/mnt" % (proc, pid)).st_ino
@@ -199,15 +199,15 @@ def own_inodes(pid, proc="/proc"):
     return found
 
 
-def connections(pid, found, proc="/proc", host_network=False, recent=False):
+def connections(pid, found, proc="/proc", shared=False, recent=False):
     """How many connections of the component lead to the venue.
 
     Args:
-        found: what C(look) gave (addresses, port, own_ports). recent: connections that ended within the last minute count too; only for
-            a namespace that is younger than that, and not in the host's network, where nobody knows whose they were.
+        found: what C(look) gave (addresses, port, own_ports). shared: others are in its namespace, so only its own processes' sockets
+            count. recent: connections that ended within the last minute count, too: only for a namespace that began with the container.
     """
     rows = [one for one in table(pid, proc) if one[0] in found["addresses"] and one[1] == found["port"] and one[2] not in found["own_ports"]]
-    if host_network:
+    if shared:
         inodes = own_inodes(pid, proc)
         return sum(one[3] == ESTABLISHED and one[4] in inodes for one in rows)
     return sum(one[3] == ESTABLISHED or (recent and one[3] == TIME_WAIT) for one in rows)

@@ -303,6 +303,7 @@ def container(pid, **more):
         "Id": "f" * 64,
         "Name": "/adapter",
         "Config": {"Labels": {"andon.component": "adapter", "andon.venue": "main"}, "Env": more.pop("env", [])},
+        "HostConfig": {"NetworkMode": more.pop("mode", "bridge")},
         "State": {"Status": "running", "Running": True, "Pid": pid, **more},
     }
     return Container(raw)
@@ -422,11 +423,11 @@ def test_it_is_connected_when_one_of_its_own_connections_leads_to_the_venue(venu
     # In the host's network only the container's own sockets count; here the "container" is every process with these files.
     seen = {"addresses": ["127.0.0.1"], "port": int(port), "own_ports": []}
     for _ in range(100):
-        if venue_way.connections(pid, seen, host_network=True):
+        if venue_way.connections(pid, seen, shared=True):
             break
         threading.Event().wait(0.05)
     assert watched(Engine(container(0, Status="exited"), container(pid)), url)["reconnected"] is True
-    assert not venue_way.connections(pid, {**seen, "port": 1}, host_network=True)
+    assert not venue_way.connections(pid, {**seen, "port": 1}, shared=True)
 
 
 @ROOT_ONLY
@@ -446,6 +447,12 @@ def test_an_open_way_without_a_connection_is_unknown_and_a_closed_one_is_not_con
     assert row["reconnected"] is None
     said = venue_verdict.judge(probe(venue), {"h1": {"components": [row], "host": {"main": {"layers": row["layers"]}}}})
     assert said["verdict"] == "UNKNOWN" and "no connection of its own was seen" in said["line"]
+
+
+@ROOT_ONLY
+def test_in_a_network_that_it_joined_only_its_own_connections_count(lonely):
+    reach = module()
+    assert reach.shared(container(lonely, mode="container:abc"), "/proc") and not reach.shared(container(lonely), "/proc")
 
 
 def test_a_kernels_table_of_connections_is_read(tmp_path):

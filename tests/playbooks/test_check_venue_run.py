@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from andon import incidents, journal
 from lab.bybit_sim import Account, Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,9 +144,15 @@ def test_the_switch_needs_the_venues_name_and_is_remembered(fleet, venue):
     armed = {"andon_switch_act": "arm", "andon_venue": "main", "andon_switch_timeout_s": 40}
     result = fleet.run("venue_switch", "--skip-tags", "always", text=True, **armed, confirm="mian")
     assert result.code == 2 and "must be main (a typo?)" in result.out and venue.account.windows["DERIVATIVES"] == 10, result
+    incident = incidents.open_incident("Exchange down", 2)
     result = fleet.run("venue_switch", **armed, confirm="main")
     assert result.code == 0 and result.report["headline"] == "SET the dead man's switch of main 40 s", result
     assert venue.account.windows["DERIVATIVES"] == 40 and "SECRET-1" not in result.out
+    (run,) = incidents.load(incident).runs
+    assert (run.verb, run.ok, run.headline) == ("venue_switch", True, result.report["headline"])
+    assert {"andon_venue": "main", "andon_switch_act": "arm"}.items() <= run.variables.items(), run.variables
+    kept = journal.read(incidents.folder(incident))[-1]["data"]
+    assert '"read_back": "DERIVATIVES ON 40 s"' in json.dumps(kept) and "SECRET-1" not in json.dumps(kept), kept
     result = fleet.run("venue_status")
     assert any("switch: arm 20" in line and "by tester: SET, 40 s" in line for line in result.report["detail"]), result
     result = fleet.run("venue_capabilities", andon_exchange="okx")
