@@ -45,7 +45,11 @@ class ActionModule(gathered.Timed, ActionBase):
         facts = arguments.get("venues")
         if not isinstance(facts, (list, tuple)):
             raise AnsibleActionFail("the bastion's look at the venues is missing, so there is nothing to compare with. Nothing was looked at")
-        arguments["venues"] = [{"name": str(one["name"]), "url": str(one["url"]), "exact": bool(one["exact"])} for one in facts if one["url"]]
+        arguments["venues"] = [
+            {"name": str(one["name"]), "url": str(one["url"]), "exact": bool(one["exact"]), "streams": [str(s) for s in one.get("streams") or []]}
+            for one in facts
+            if one["url"]
+        ]
         arguments["components"] = plain(self._templar.template(needed(task_vars.get("andon_components"))))
         result, before, after = self.timed("venue_reach", arguments, task_vars)
         if "begin" in result and not result.get("failed"):

@@ -30,7 +30,9 @@ options:
     elements: dict
     default: []
   venues:
-    description: "The venues' public calls: dictionaries with name, url, and exact (false: only the host is known, any answer below 500 is good)."
+    description:
+      - "The venues' public calls: dictionaries with name, url, exact (false: only the host is known, any answer below 500 is good)
+        and streams (HOST:PORT of further addresses that a component's connections may lead to)."
     type: list
     elements: dict
     default: []
@@ -180,7 +182,8 @@ def shared(one, proc):
 
 def work_of(venue, deadline, context):
     """What a child does in a namespace."""
-    return lambda hosts, conf: venue_way.look(str(venue["url"]), bool(venue.get("exact")), netns.Names(hosts, conf), deadline, context)
+    streams = [str(one) for one in venue.get("streams") or []]
+    return lambda hosts, conf: venue_way.look(str(venue["url"]), bool(venue.get("exact")), netns.Names(hosts, conf), deadline, context, streams=streams)
 
 
 def look_all(chosen, venues, context, deadline, proc):

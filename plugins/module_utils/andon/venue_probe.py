@@ -19,6 +19,7 @@ from .venue_way import BROKEN, OK, SKIPPED
 from .venues import SKEW, Clock, ConfigError, Desk, OutOfTime, Run, Venue, _leaves
 
 LAYERS = ("DNS", "TCP", "TLS", "state", "public", "clock", "private")
+STREAMS_MOST = 8  # each is one more name to look up
 # A trouble's kind, and what it is in an operator's words.
 KINDS = {
     "key": "the key is refused",
@@ -106,6 +107,23 @@ def public_call(client: Any) -> tuple[str, bool]:
     return "%s://%s/" % (parts.scheme, parts.netloc), False
 
 
+def streams(venue: Venue) -> list[str]:
+    """HOST:PORT of an exchange's streams as ccxt knows them: an adapter's lasting connections lead there, and not to the public call's host.
+
+    None for a venue whose addresses were replaced (a simulator has no streams), and none where ccxt's part for streams is not there.
+    """
+    if venue.urls:
+        return []
+    try:
+        import ccxt.pro
+
+        client = getattr(ccxt.pro, venue.exchange)()
+        found = [urlsplit(client.implode_hostname(url)) for url in _leaves(client.urls["api"].get("ws") or {})]
+        return sorted({"%s:%d" % (one.hostname, one.port or (443 if one.scheme == "wss" else 80)) for one in found if one.hostname})[:STREAMS_MOST]
+    except (ImportError, AttributeError, KeyError, ValueError):
+        return []
+
+
 class _System:
     """This machine's own name lookup, in the form of netns.Names."""
 
@@ -121,6 +139,7 @@ def blank(name: str, venue: Venue | None) -> dict[str, Any]:
         "exchange": venue.exchange if venue else "",
         "url": "",
         "exact": False,
+        "streams": [],
         "layers": [],
         "skew": None,
         "why": "nothing came back",
@@ -145,6 +164,7 @@ class Probe:
             self.desk.client = connect(self.desk.venue)
             self.facts["url"], self.facts["exact"] = public_call(self.desk.client)
             self.facts["why"] = ""
+            self.facts["streams"] = streams(self.desk.venue)
             self._layers()
         except ConfigError as error:
             self.facts["why"] = clean(error, 200)

@@ -21,18 +21,20 @@ HEAD_LIMIT = 16384  # bytes of an answer's head that are read
 ESTABLISHED, TIME_WAIT = "01", "06"
 
 
-def look(url, known_path, names, deadline, context, public=True):
+def look(url, known_path, names, deadline, context, public=True, streams=()):
     """Tries the layers one after the other.
 
     Args:
         url: the address of a venue's public call. known_path: False if only its host is known (then any answer below 500 will do).
         names: netns.Names, or the like. deadline: seconds for all. context: an ssl.SSLContext. public: make the call, too.
+        streams: HOST:PORT of further addresses that count as the venue's; they are looked up and not tried.
 
     Returns:
-        dict layers [{layer, outcome, words}], addresses, port, own_ports, skew (their clock less ours, to a second; None: not known),
+        dict layers [{layer, outcome, words}], addresses, port, doors [[address, port]] (the venue's, streams too), own_ports,
+        skew (their clock less ours, to a second; None: not known),
         kind (of trouble: "", "rate limit", "5xx", "refused", "certificate").
     """
-    found = {"layers": [], "addresses": [], "port": 0, "own_ports": [], "skew": None, "kind": ""}
+    found = {"layers": [], "addresses": [], "port": 0, "doors": [], "own_ports": [], "skew": None, "kind": ""}
     layer, plain, end = "DNS", None, time.monotonic() + deadline
     try:
         endpoint = reach.Endpoint(url)
@@ -54,7 +56,7 @@ def look(url, known_path, names, deadline, context, public=True):
             days = reach.days_left(plain.getpeercert())
             said(found, layer, "%s%s" % (plain.version(), "" if days is None else ", certificate for %d more days" % days))
         if not public:
-            return found
+            return found  # the bastion's: nobody asks for its doors
         layer = "public"
         call(found, plain, endpoint, known_path, end)
     except reach.EndpointError as error:
@@ -71,7 +73,23 @@ def look(url, known_path, names, deadline, context, public=True):
     finally:
         if plain is not None:
             plain.close()
+    found["doors"] = doors(found, names, streams, end)
     return filled(found)
+
+
+def doors(found, names, streams, end):
+    """Every address and port that a connection to the venue may lead to; a stream's name that is not found is left out."""
+    some = [[one, found["port"]] for one in found["addresses"]]
+    for stream in streams if found["addresses"] else ():
+        host, _, port = stream.rpartition(":")
+        left = end - time.monotonic()
+        if left <= 0:
+            break
+        try:
+            some += [[one, int(port)] for one in names.find(host, min(left, 1.0))]
+        except (OSError, ValueError):
+            continue  # the layers of the public call say what is wrong with names
+    return some
 
 
 def filled(found):
@@ -203,10 +221,10 @@ def connections(pid, found, proc="/proc", shared=False, recent=False):
     """How many connections of the component lead to the venue.
 
     Args:
-        found: what C(look) gave (addresses, port, own_ports). shared: others are in its namespace, so only its own processes' sockets
+        found: what C(look) gave (doors, own_ports). shared: others are in its namespace, so only its own processes' sockets
             count. recent: connections that ended within the last minute count, too: only for a namespace that began with the container.
     """
-    rows = [one for one in table(pid, proc) if one[0] in found["addresses"] and one[1] == found["port"] and one[2] not in found["own_ports"]]
+    rows = [one for one in table(pid, proc) if [one[0], one[1]] in found["doors"] and one[2] not in found["own_ports"]]
     if shared:
         inodes = own_inodes(pid, proc)
         return sum(one[3] == ESTABLISHED and one[4] in inodes for one in rows)

@@ -134,6 +134,16 @@ def test_the_address_of_the_public_call_is_ccxts_and_nothing_is_sent(exchange, u
     assert venue_probe.public_call(client) == (url, exact)
 
 
+def test_an_adapters_lasting_connections_lead_to_the_streams_as_ccxt_knows_them(venue):
+    from andon.venues import parse
+
+    real = parse({"name": "x", "ccxt": "bybit", "sections": [{}]}, {})
+    assert venue_probe.streams(real) == ["stream.bybit.com:443"] and probe(venue)["streams"] == [], "a simulator has none"
+    names = netns.Names("192.0.2.1 stream.test\n", "")
+    found = venue_way.doors({"addresses": ["192.0.2.9"], "port": 8443}, names, ["stream.test:443", "x" * 64 + ":1"], venue_way.time.monotonic() + 5)
+    assert found == [["192.0.2.9", 8443], ["192.0.2.1", 443]], "a name that is not found is left out"
+
+
 # Names
 
 
@@ -421,13 +431,13 @@ def test_it_is_connected_when_one_of_its_own_connections_leads_to_the_venue(venu
     pid = program(host, port)
     url = venue.url + "/v5/market/time"
     # In the host's network only the container's own sockets count; here the "container" is every process with these files.
-    seen = {"addresses": ["127.0.0.1"], "port": int(port), "own_ports": []}
+    seen = {"doors": [["127.0.0.1", int(port)]], "own_ports": []}
     for _ in range(100):
         if venue_way.connections(pid, seen, shared=True):
             break
         threading.Event().wait(0.05)
     assert watched(Engine(container(0, Status="exited"), container(pid)), url)["reconnected"] is True
-    assert not venue_way.connections(pid, {**seen, "port": 1}, shared=True)
+    assert not venue_way.connections(pid, {**seen, "doors": [["127.0.0.1", 1]]}, shared=True)
 
 
 @ROOT_ONLY
@@ -464,7 +474,7 @@ def test_a_kernels_table_of_connections_is_read(tmp_path):
     line = "   0: %s:%04X %s:%04X %s 0:0 00:0 0 0 0 %s 1\n"
     (folder / "tcp").write_text("head\n" + line % ("0100007F", 4000, packed, 443, "01", "11") + line % ("0100007F", 4001, packed, 443, "06", "0"))
     (folder / "tcp6").write_text("head\n" + line % ("0" * 32, 4002, mapped, 443, "01", "12"))
-    seen = {"addresses": ["192.0.2.7"], "port": 443, "own_ports": [4002]}
+    seen = {"doors": [["192.0.2.7", 443]], "own_ports": [4002]}
     assert venue_way.connections(5, seen, str(tmp_path)) == 1 and venue_way.connections(5, seen, str(tmp_path), recent=True) == 2
     assert venue_way.connections(5, {**seen, "own_ports": []}, str(tmp_path)) == 2, "an IPv4 address in an IPv6 socket counts as itself"
 
