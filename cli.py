@@ -53,6 +53,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "component": ("components", "Halt, flatten, resume or read trading software through its own interface."),
     "positions": ("positions", "What our software says it holds against what the venues show."),
     "close-orphans": ("positions", "Close what only the venue has: reduce-only, each confirmed, proven."),
+    "venue": ("venues", "Connection lost: which layer, from where; the dead man's switch; capabilities."),
     "leaks": ("memory", "Find the container that leaks memory, and the process in it."),
     "watch": ("memory", "Watch the whole fleet; tell of what is new."),
     "open": ("record", "Open an incident: its clock and its journal start."),

@@ -14,12 +14,14 @@ nothing is filled by itself but a market order that closes a position. Everythin
     GET  /v5/user/query-api  /v5/account/info  /v5/account/wallet-balance  /v5/asset/coin/query-info
     GET  /v5/order/realtime  /v5/order/history  /v5/position/list
     POST /v5/order/create  /v5/order/cancel  /v5/order/cancel-batch  /v5/order/cancel-all
+    POST /v5/order/disconnected-cancel-all   GET /v5/account/query-dcp-info   (the dead man's switch)
     GET  /admin/orders            every open order, whatever the faults say
     GET  /admin/faults            the faults that are on, and how many new orders hold_create keeps
     POST /admin/faults            {"mode": "lie_cancel", "value": 1}; {"mode": null} ends them all
     POST /admin/reset             {}: no orders, no positions, no faults
     POST /admin/orders            an order as /v5/order/create takes it, without a signature
     POST /admin/fill              {"orderId", "qty"}: a part of a resting order is filled
+    POST /admin/stream            {"open": true}: the account's private stream with the topic dcp; {"open": false, "ago": 5}: gone for 5 s
     POST /admin/positions         {"symbol", "side": "Buy", "size", "avgPrice", "markPrice"}
     POST /admin/executions        {"symbol", "side", "execPrice", "execQty", "execTime" (ms), "execPnl", "orderLinkId"}
 
@@ -28,7 +30,7 @@ The faults (value): `down` closes connections without an answer; `slow` (seconds
 whoever has been killed meanwhile; `partial` (share) of a closing order is filled, and the rest ends; `lose_answer` does what a new order
 asks and closes the connection; `lose_order` only closes it; `error500`; `rate_limit`; `bad_key`; `skew` (seconds) the venue's clock is ahead;
 `reject_cancel` refuses every cancel; `lie_cancel` answers OK and does nothing; `appear` (count) places that many new
-orders after the next cancels, one each.
+orders after the next cancels, one each; `lie_switch` answers OK to the dead man's switch and sets nothing.
 
 Standard library only, Python 3.11 or newer.
 """
@@ -57,6 +59,7 @@ EXECUTIONS, EXECUTIONS_MOST = 50, 100  # trades in one answer
 PAGE, PAGE_MOST = 20, 50  # open orders in one answer: the API's default and its greatest
 REMEMBERED = 10_000  # requests, and client order ids, that are kept
 MODES += ("partial", "lose_answer", "lose_order")  # of orders
+MODES += ("lie_switch",)
 
 
 class Refused(Exception):
@@ -115,6 +118,9 @@ class Account:
         self._orders: dict[str, dict[str, Any]] = {}
         self._positions: list[dict[str, Any]] = []
         self._past: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
+        # Product: window in seconds. As on the venue, the time counts from the moment when the last private stream (topic dcp) is gone.
+        self.windows = {"SPOT": 10, "DERIVATIVES": 10}
+        self._stream_gone: float | None = None
         self._lock = threading.RLock()
         self._next = 1
         self.executions: list[dict[str, Any]] = []
@@ -222,6 +228,7 @@ class Account:
 
     def open(self) -> list[dict[str, Any]]:
         with self._lock:
+            self._dead_man()
             return list(self._orders.values())
 
     def fill(self, order_id: str, qty: str) -> None:
@@ -233,6 +240,29 @@ class Account:
             price = order["price"]
             worth = str(part * Decimal(price))
             self.hold({"symbol": order["symbol"], "side": order["side"], "size": qty, "avgPrice": price, "markPrice": price, "positionValue": worth})
+    # The dead man's switch
+
+    def stream(self, is_open: bool, ago: float = 0) -> None:
+        """The account's private stream comes, or has been gone for that many seconds."""
+        with self._lock:
+            self._stream_gone = None if is_open else time.monotonic() - ago
+
+    def _dead_man(self) -> None:
+        """Cancels what the switch has cancelled by now; asked before every look at the orders."""
+        if self._stream_gone is None:
+            return
+        gone = time.monotonic() - self._stream_gone
+        for number, order in list(self._orders.items()):
+            if gone >= self.windows["SPOT" if order["category"] == "spot" else "DERIVATIVES"]:
+                del self._orders[number]
+
+    def set_window(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        product, window = str(asked.get("product", "OPTIONS")), asked.get("timeWindow")
+        if product not in self.windows or not isinstance(window, int) or not 3 <= window <= 300:
+            raise Refused(10001, "params error: product or timeWindow")
+        if "lie_switch" not in self.faults:
+            self.windows[product] = window
+        return {}
 
     # The API
 
@@ -359,6 +389,7 @@ class Account:
             "/v5/user/query-api": {"unified": 0, "uta": 1, "readOnly": 0},
             "/v5/account/info": {"unifiedMarginStatus": 6},
             "/v5/asset/coin/query-info": {"rows": []},
+            "/v5/account/query-dcp-info": {"dcpInfos": [{"product": p, "dcpStatus": "ON", "timeWindow": str(w)} for p, w in self.windows.items()]},
             "/v5/account/wallet-balance": {"list": [{"accountType": "UNIFIED", "coin": [coin]}]},
             "/v5/position/list": {
                 "category": asked.get("category"),
@@ -380,6 +411,7 @@ class Account:
             "/v5/execution/list": self.fills,
             "/v5/order/cancel-batch": self.cancel_batch,
             "/v5/order/cancel-all": self.cancel_all,
+            "/v5/order/disconnected-cancel-all": self.set_window,
         }
         return acts[path](asked)
 
@@ -450,6 +482,9 @@ class Handler(BaseHTTPRequestHandler):
                 self._send(200, account.place(body))
             except Refused as refused:
                 self._send(400, {"error": str(refused)})
+        elif path == "/admin/stream" and body:
+            account.stream(bool(body.get("open")), float(body.get("ago", 0)))
+            self._send(200, {})
         elif path == "/admin/positions" and body:
             account.hold(body)
             self._send(200, {})

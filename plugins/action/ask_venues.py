@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import ansible.module_utils
@@ -12,8 +13,8 @@ import ansible.module_utils
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
 from ansible.errors import AnsibleActionFail
-from ansible.module_utils.andon import report, venue_report, venue_runner, venue_stop
-from ansible.module_utils.andon.text import clean, nearest
+from ansible.module_utils.andon import report, venue_report, venue_runner, venue_stop, venue_switch
+from ansible.module_utils.andon.text import clean, nearest, valid_id
 from ansible.module_utils.andon.venues import ConfigError
 from ansible.plugins.action import ActionBase
 
@@ -47,6 +48,8 @@ class ActionModule(ActionBase):
             rows = venue_runner.ask(config, cancel=cancel, status=act == "status", budget=budget, only=only)
         except (ConfigError, OSError) as error:
             raise AnsibleActionFail("%s. Next: correct it and type the same command again" % clean(error, 300)) from error
+        for row in rows:
+            row["switch"] = venue_switch.last_words(row["name"], time.time()) if act == "status" and valid_id(row["name"]) else ""
         result = report.ending(venue_report.make(act, rows, check))
         result["changed"] = cancel and any(row["gone"] for row in rows)
         return result

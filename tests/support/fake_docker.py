@@ -3,8 +3,8 @@
 
 The file's path comes from the name of this program's folder: FOLDER/docker and FOLDER/engine.json. The file may hold "fail":
 {"update": "words"} (that subcommand fails), "hang": ["ps"] (never answers), "down": true (no engine), and per container
-"stubborn": true (ignores SIGTERM), "unhealthy": true (never becomes healthy), "respawn": true (a kill starts it again).
-Every call is appended to FOLDER/calls.
+"stubborn": true (ignores SIGTERM), "unhealthy": true (never becomes healthy), "respawn": true (a kill starts it again),
+"pid": number (the process that a start gives it). Every call is appended to FOLDER/calls.
 """
 
 import fcntl
@@ -57,7 +57,7 @@ def down(container, code):
 
 
 def up(container):
-    container["State"].update(Running=True, Paused=False, Status="running", Pid=4242, ExitCode=0)
+    container["State"].update(Running=True, Paused=False, Status="running", Pid=container.get("pid", 4242), ExitCode=0)
     container["State"]["StartedAt"] = "%sZ" % time.time()
     if "Health" in container["State"]:
         container["State"]["Health"]["Status"] = "unhealthy" if container.get("unhealthy") else "healthy"

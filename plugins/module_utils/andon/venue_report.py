@@ -45,5 +45,7 @@ def _status(rows: list[dict[str, Any]]) -> dict[str, Any]:
     for row in rows:
         for layer in (row["status"] or {}).get("layers") or []:
             below.append("%-14s %s" % (clean(row["name"], 14), clean(layer, 160)))
-    then = [] if not bad else ["andon health   (is it the network, or only this venue?)"]
+        if row.get("switch"):
+            below.append("%-14s %s" % (clean(row["name"], 14), row["switch"]))
+    then = [] if not bad else ["andon venue check   (which layer, and from where)"]
     return report.make("venue_status", bool(rows) and not bad, line, lines[:20], below + detail(rows), {"venues": rows}, then)

@@ -37,7 +37,15 @@ if TYPE_CHECKING:
 
 LONGEST = 3600.0  # seconds that a stop's process follows a run which does not end (andon stop --until-proven)
 GRACE = 5.0  # seconds on top of the budget, for the start of Python and ccxt on a busy bastion
-TASKS = {"positions": "positions", "close": "closing", "trades": "venue_trades"}
+# What more can be asked of a venue: the modules here with a function `rows`.
+TASKS = {
+    "positions": "positions",
+    "close": "closing",
+    "trades": "venue_trades",
+    "probe": "venue_probe",
+    "switch": "venue_switch",
+    "capabilities": "venue_switch",
+}
 READING = 60  # seconds after which reading andon_venues (a lookup that hangs) is given up
 
 

@@ -300,7 +300,8 @@ class Desk:
     def read(self, method: str, *args: Any) -> Any:
         """A call that changes nothing: asked again once when the network failed, and not when the venue refused.
 
-        A wrong clock (InvalidNonce) and a rate limit (DDoSProtection) are NetworkErrors in ccxt: asking again at once helps neither.
+        A wrong clock (InvalidNonce) and a rate limit are NetworkErrors in ccxt: asking again at once helps neither. RateLimitExceeded is
+        no DDoSProtection there.
         """
         import ccxt
 
@@ -308,7 +309,7 @@ class Desk:
             return self.ask(method, *args)
         except (ccxt.InvalidNonce, ccxt.AuthenticationError):
             raise
-        except ccxt.DDoSProtection:
+        except (ccxt.DDoSProtection, ccxt.RateLimitExceeded):
             if self.clock.left() < 2:
                 raise
             time.sleep(1)
@@ -432,7 +433,7 @@ class Desk:
             outcome, words = "gone", self.words(error)
         except (ccxt.ArgumentsRequired, ccxt.NotSupported) as error:
             outcome, words = "unsupported", self.words(error)
-        except (ccxt.DDoSProtection, ccxt.InvalidNonce) as error:  # NetworkErrors in ccxt, but the venue did answer: it refused
+        except (ccxt.DDoSProtection, ccxt.RateLimitExceeded, ccxt.InvalidNonce) as error:  # NetworkErrors in ccxt, but the venue did answer: it refused
             outcome, words = "rejected", self.words(error)
         except (ccxt.NetworkError, ccxt.OperationFailed) as error:
             outcome, words = "unknown", self.words(error)
