@@ -63,7 +63,13 @@ latches:
   returned: always
   type: list
   elements: dict
+releases:
+  description: How many releases are recorded here.
+  returned: always
+  type: int
 """
+
+import os
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -95,6 +101,15 @@ def describe(container):
     }
 
 
+def recorded(host_state):
+    """How many releases are recorded on this host; a folder that is not there holds none."""
+    folder = os.path.join(host_state, "releases")
+    try:
+        return len([name for name in os.listdir(folder) if not name.startswith(".") and os.path.isdir(os.path.join(folder, name))])
+    except FileNotFoundError:
+        return 0
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
@@ -122,9 +137,10 @@ def main():
             for one in read(p["host_state"])
         ]
         containers = [describe(c) for c in Engine(p["container_cli"]).covered(p["selectors"], p["components"], p["protected"])]
-    except (EngineError, LatchError) as error:
+        releases = recorded(p["host_state"])
+    except (EngineError, LatchError, OSError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, latches=latches, containers=containers)
+    module.exit_json(changed=False, latches=latches, containers=containers, releases=releases)
 
 
 if __name__ == "__main__":

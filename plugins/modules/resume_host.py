@@ -33,6 +33,19 @@ options:
     description: The incident that the latch must belong to.
     type: str
     required: true
+  expected:
+    description:
+      - This host's part of the plan that was shown, and approved where approvals are required. With anything else on the host
+        nothing is started. C(resume) always gives it; empty only for another verb that starts again what it stopped itself.
+    type: dict
+    default: {}
+  verb:
+    description:
+      - Which verb asks. The bastion's part, an action plugin of the same name, checks approvals and gates for C(resume), and
+        refuses C(rollback) where approvals or the gate C(positions) would be got around.
+    type: str
+    choices: [resume, rollback]
+    default: resume
   wait:
     description: Seconds that a tier may take to become healthy.
     type: float
@@ -169,13 +182,16 @@ def lift(latch):
 
 def act(module, engine, latches, params):
     """Does what C(state) says with these latches of one scope (two, if a stop found the disk full) and ends the module."""
-    recorded = {}
-    for latch in latches:
-        for one in latch.containers:
-            recorded.setdefault(one.get("id"), one)
     containers = engine.covered(params["selectors"], params["components"], params["protected"])
-    plain = [{"id": c.id, "name": c.name, "component": c.component, "running": c.running} for c in containers]
-    tiers, gone = resume.to_start({"containers": list(recorded.values())}, plain)
+    plain = [{"id": c.id, "name": c.name, "component": c.component, "running": c.running, "image": c.image, "image_id": c.image_id} for c in containers]
+    written = [{"at": one.at, "containers": one.containers} for one in latches]
+    if params["expected"] and params["state"] != "halted":
+        sizes = {row["name"]: row["sized_by"] for row in params["expected"]["containers"] if "sized_by" in row}
+        other = resume.host_difference(params["expected"], resume.host_plan(written, plain, sizes))
+        if other:
+            words = "REFUSED the plan no longer matches this host: %s" % clean("; ".join(other), 300)
+            module.fail_json(msg=words + ". Nothing was started", andon_progress=words)
+    tiers, gone = resume.to_start(resume.merged(written), plain)
     names = {one["id"]: one["name"] for tier in tiers for one in tier}
     wanted = [one for tier in tiers for one in tier if one["start"]]
     running = {c.id for c in containers if c.running}
@@ -226,6 +242,8 @@ def main():
             "confirm": {"type": "str", "required": True},
             "strategy": {"type": "str", "default": ""},
             "incident": {"type": "str", "required": True},
+            "expected": {"type": "dict", "default": {}},
+            "verb": {"type": "str", "choices": ["resume", "rollback"], "default": "resume"},
             "wait": {"type": "float", "default": 60},
             "settle": {"type": "float", "default": 2},
             "grace": {"type": "int", "default": 5},
@@ -247,6 +265,9 @@ def main():
         mine = [one for one in latches if one.scope == scope]
         if p["strategy"] and any(one.scope == "all" for one in latches):
             module.fail_json(msg="everything is halted here; a strategy alone cannot be resumed. Next: andon resume")
+        if not mine and p["expected"].get("containers") and p["state"] != "halted":
+            words = "REFUSED the plan no longer matches this host: its latch is gone"
+            module.fail_json(msg=words + ". Nothing was started", andon_progress=words)
         if not mine:
             module.exit_json(changed=False, started=[], msg="nothing is halted here", andon_progress="OK nothing is halted here")
         others = sorted({one.incident for one in mine} - {p["incident"]})
