@@ -12,7 +12,18 @@ import ansible.module_utils
 # Ansible finds module_utils for modules, not for plugins on the bastion.
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from ansible.module_utils.andon import approvals, fleet_report, report, resume, resume_gates, resume_run, text, venue_runner, venue_stop
+from ansible.module_utils.andon import (
+    approvals,
+    fleet_report,
+    report,
+    resume,
+    resume_adapters,
+    resume_gates,
+    resume_run,
+    text,
+    venue_runner,
+    venue_stop,
+)
 from ansible.module_utils.andon.run_id import this_run
 from ansible.module_utils.andon.state import parse_utc
 from ansible.plugins.action import ActionBase
@@ -29,16 +40,6 @@ def number(value, default, low, high):
     return found
 
 
-def size_of(value):
-    """The factor of --size; None for full size. Raises ValueError."""
-    if value is None or value == "":
-        return None
-    try:
-        return number(value, None, 0, 1)
-    except (TypeError, ValueError):
-        raise ValueError("andon_resume_size must be above 0 and at most 1, not '%s'" % text.clean(value, 20)) from None
-
-
 class Facts:
     """What the plan is made from; C(reasons) gathers why there is none."""
 
@@ -53,7 +54,7 @@ class Facts:
         self.reasons = resume_run.forbidden(action._loader)
         self.now = time.time()
         self.plan, self.path, self.approved = None, None, None
-        self.needed, self.size, self.accepted, self.sizes = 0, None, [], {}
+        self.needed, self.size, self.accepted = 0, None, []
         self.gates, self.core, self.lines = [], None, []
 
     @property
@@ -68,7 +69,7 @@ class Facts:
         accepted = self.args.get("accept") or []
         try:
             self.needed = resume_run.needed(self.task_vars, self.hosts)
-            self.size = size_of(self.args.get("size"))
+            self.size = resume_run.size_of(self.args.get("size"))
             if self.args.get("file"):
                 self.path = approvals.find(str(self.args["file"]))
                 self.plan = approvals.load(self.path)
@@ -88,7 +89,9 @@ class Facts:
         if self.reasons:
             return
         incidents = sorted({one["incident"] for host in self.hosts for one in self.latches(host)})
-        hosts = {h: resume.host_plan(self.latches(h), s["containers"], self.sizes.get(h)) for h, s in self.states.items()}
+        hosts = {h: self.of_host(h) for h in self.states}
+        if self.reasons:
+            return
         self.core = {
             "incident": incidents[0] if incidents else "",
             "target": self.target,
@@ -102,6 +105,18 @@ class Facts:
         if not self.reasons:
             self.gates = resume_gates.settle(self.look(), self.accepted)
             self.reasons += resume_gates.refusals(self.gates)
+
+    def of_host(self, host):
+        """One host's part of the plan; what cannot have the size that was asked for is refused by its name."""
+        state, latches = self.states[host], self.latches(host)
+        said = self.task_vars["hostvars"][host].get(self.args["sizes"]) or {}
+        adapters = said.get("adapters")
+        if adapters is None and (said.get("failed") or self.size is not None):
+            self.reasons.append("%s: its adapters could not be looked at: %s" % (text.clean(host, 40), text.clean(said.get("msg") or "no result", 160)))
+            return {}
+        plain = resume.host_plan(latches, state["containers"])
+        self.reasons += resume_adapters.refusals(host, plain["containers"], adapters or {}, self.size, state.get("sizes") or {})
+        return resume.host_plan(latches, state["containers"], resume_adapters.sizes(plain["containers"], adapters or {}, self.size))
 
     def compare(self):
         """The plan that was confirmed, or approved, against the fleet as it is now."""

@@ -53,18 +53,23 @@ class ActionModule(ActionBase):
         then = ["andon status"] if ok else ["andon status", "andon resume --check"]
         data = {"hosts": {h: {"verdict": v, "why": w} for h, v, w in rows}}
         data.update({key: plan.get(key) for key in ("gates", "size", "approvals", "digest", "incident")})
-        said = self.said(plan)
+        sizes = {h: (task_vars["hostvars"][h].get("andon_start") or {}).get("sizes") or [] for h in sorted(after)}
+        data["sizes"] = [dict(one, host=host) for host, some in sizes.items() for one in some]
+        said = self.said(plan, data["sizes"])
         return report.ending(
             report.make("resume", ok, head, summary[: 20 - len(said)] + said, summary[20 - len(said) :] + resume_gates.lines(plan.get("gates", [])), data, then)
         )
 
     @staticmethod
-    def said(plan):
-        """What a person decided, in the summary: gates that were passed by name, and who approved."""
+    def said(plan, sizes):
+        """What a person decided, in the summary: the size, gates that were passed by name, and who approved."""
         lines = [
             "ACCEPTED by name although it did not pass: gate %s (%s: %s)" % (g["gate"], g["state"], g["words"]) for g in plan.get("gates", []) if g["accepted"]
         ]
         people = (plan.get("approvals") or {}).get("people") or []
         if people:
             lines.append("APPROVED by %s (plan %s)" % (", ".join(text.clean(p, 40) for p, _ in people), plan["approvals"]["plan"]))
-        return lines[:8]
+        for one in sizes:
+            words = (one["size"], text.clean(one["host"], 14), text.clean(one["component"], 24), "proven" if one["proven"] else "NOT PROVEN", one["by"])
+            lines.append("SIZE %g  %s %s  %s by %s" % words)
+        return lines[:10]

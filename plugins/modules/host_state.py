@@ -63,6 +63,10 @@ latches:
   returned: always
   type: list
   elements: dict
+sizes:
+  description: "Sizes that a resume put in place: {container id: {name, size, at, incident}}."
+  returned: always
+  type: dict
 releases:
   description: How many releases are recorded here.
   returned: always
@@ -76,8 +80,9 @@ from ansible.module_utils.basic import AnsibleModule
 try:
     from ansible.module_utils.andon.engine import VENUE, Engine, EngineError
     from ansible.module_utils.andon.latch import LatchError, read
+    from ansible.module_utils.andon.resume import read_sizes
 except ImportError:  # linters import modules where the project's module_utils cannot be found
-    VENUE = Engine = EngineError = LatchError = read = None
+    VENUE = Engine = EngineError = LatchError = read = read_sizes = None
 
 
 def describe(container):
@@ -137,10 +142,10 @@ def main():
             for one in read(p["host_state"])
         ]
         containers = [describe(c) for c in Engine(p["container_cli"]).covered(p["selectors"], p["components"], p["protected"])]
-        releases = recorded(p["host_state"])
+        releases, sizes = recorded(p["host_state"]), read_sizes(p["host_state"])
     except (EngineError, LatchError, OSError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, latches=latches, containers=containers, releases=releases)
+    module.exit_json(changed=False, latches=latches, containers=containers, releases=releases, sizes=sizes)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,10 @@ options:
     type: str
     choices: [resume, rollback]
     default: resume
+  size:
+    description: The part of the usual size that I(expected) says was put in place for some containers; written down on the host. 0, full size.
+    type: float
+    default: 0
   wait:
     description: Seconds that a tier may take to become healthy.
     type: float
@@ -120,9 +124,10 @@ try:
     from ansible.module_utils.andon import resume
     from ansible.module_utils.andon.engine import Engine, EngineError
     from ansible.module_utils.andon.latch import LatchError, read
+    from ansible.module_utils.andon.state import utc_now
     from ansible.module_utils.andon.text import clean, clean_lines
 except ImportError:  # linters import modules where the project's module_utils cannot be found
-    resume = Engine = EngineError = LatchError = read = clean = clean_lines = None
+    resume = Engine = EngineError = LatchError = read = clean = clean_lines = utc_now = None
 
 
 class GateFailed(Exception):
@@ -216,6 +221,10 @@ def act(module, engine, latches, params):
     if module.check_mode:
         module.exit_json(changed=bool(todo), started=todo, gone=gone, andon_progress="OK would start %s" % (", ".join(todo) or "nothing"))
     started = []
+    sized = [row for row in params["expected"].get("containers", []) if "sized_by" in row]
+    if sized:
+        # Before the start: whoever comes after a run that broke off here must know of the size.
+        resume.keep_sizes(params["host_state"], sized, params["size"], params["incident"], utc_now())
     try:
         start(engine, tiers, params, started)
     except (GateFailed, EngineError) as error:
@@ -244,6 +253,7 @@ def main():
             "incident": {"type": "str", "required": True},
             "expected": {"type": "dict", "default": {}},
             "verb": {"type": "str", "choices": ["resume", "rollback"], "default": "resume"},
+            "size": {"type": "float", "default": 0},
             "wait": {"type": "float", "default": 60},
             "settle": {"type": "float", "default": 2},
             "grace": {"type": "int", "default": 5},

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+
+from .state import write_atomic
 from .text import clean, plural
+
+SIZES = "sizes.json"
 
 # DESIGN: data -> gateway/adapter -> risk -> strategy. A component of an unknown kind starts with the strategies: last.
 TIERS = (("data",), ("gateway", "adapter"), ("risk",), ("strategy",))
@@ -161,6 +167,38 @@ def plan_lines(hosts, size=None):
         for name in one["gone"]:
             lines.append("%-14s   WARNING: %s was removed since the stop; it cannot be started again" % (clean(host, 14), name))
     return lines
+
+
+def read_sizes(host_state):
+    """Sizes that a resume put in place on this host: {container id: {name, size, at, incident}}.
+
+    Raises:
+        OSError: the file cannot be read, or is none of ours; it must not be taken for full size.
+    """
+    try:
+        with open(os.path.join(host_state, SIZES), encoding="utf-8") as source:
+            found = json.load(source)
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise OSError("%s/%s cannot be read: %s" % (host_state, SIZES, error)) from error
+    if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
+        raise OSError("%s/%s has another form" % (host_state, SIZES))
+    return found
+
+
+def keep_sizes(host_state, rows, size, incident, at):
+    """Writes down which containers (rows of a plan) have which size from now on; the full size is no entry.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    known = read_sizes(host_state)
+    for row in rows:
+        known.pop(row["id"], None)
+        if size < 1:
+            known[row["id"]] = {"name": row["name"], "size": size, "at": at, "incident": incident}
+    write_atomic(os.path.join(host_state, SIZES), known, 0o600)
 
 
 def trades(component):

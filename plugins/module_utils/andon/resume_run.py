@@ -9,12 +9,13 @@ from __future__ import annotations
 from ansible.utils.vars import load_extra_vars
 
 from .run_id import this_run
+from .text import clean
 
 PLANNED = "__andon_resume_planned"
 # Extra vars win over everything, also over what a task registered. What decides on approvals and gates belongs into the inventory;
 # past a gate one gets by its name (andon_resume_accept).
 RESERVED = (
-    *(PLANNED, "__andon_resume_clock", "__releases_state", "andon_state", "andon_state_before"),
+    *(PLANNED, "__andon_resume_clock", "__andon_resume_sizes", "__releases_state", "andon_state", "andon_state_before"),
     *("andon_resume_approvals", "andon_allowed_signers", "andon_resume_plan_ttl", "andon_resume_reconciled_s", "andon_resume_clock_s"),
     *("andon_venues", "andon_components", "andon_protected", "releases_allow_skew", "releases_ignore_environment"),
 )
@@ -51,6 +52,23 @@ def needed(task_vars, hosts):
             raise ValueError("andon_resume_approvals of %s must be a whole number from 0" % host)
         most = max(most, count)
     return most
+
+
+def size_of(value):
+    """The factor of --size; None for full size, without a word on it.
+
+    Raises:
+        ValueError: it is no number above 0 and at most 1.
+    """
+    if value is None or value == "":
+        return None
+    try:
+        size = float(value)
+    except (TypeError, ValueError):
+        size = 0.0
+    if not 0 < size <= 1:
+        raise ValueError("andon_resume_size must be above 0 and at most 1, not '%s'" % clean(value, 20))
+    return size
 
 
 def has_adapters(task_vars, hosts):
