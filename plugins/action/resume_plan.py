@@ -15,6 +15,7 @@ ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[1] / "
 from ansible.module_utils.andon import (
     approvals,
     fleet_report,
+    reconciliations,
     report,
     resume,
     resume_adapters,
@@ -25,7 +26,6 @@ from ansible.module_utils.andon import (
     venue_stop,
 )
 from ansible.module_utils.andon.run_id import this_run
-from ansible.module_utils.andon.state import parse_utc
 from ansible.plugins.action import ActionBase
 
 CLOCK = 1.0  # seconds: Binance refuses a clock that is 1 s ahead, bybit one that is 1 s ahead or 5 s behind
@@ -143,7 +143,7 @@ class Facts:
         clocks = report.collect(self.task_vars, self.args["clock"])
         bound = number(self.args.get("clock_s"), CLOCK, 0, 3600)
         return [
-            self.positions(configured and adapters),
+            self.positions(configured and adapters, rows, [row["name"] for row in rows or []]),
             self.skew(),
             resume_gates.credentials_gate(rows, why),
             resume_gates.clock_gate({h: (one or {}).get("clock") for h, one in clocks.items()}, rows, bound, configured or adapters),
@@ -164,11 +164,21 @@ class Facts:
         allowed, ignored = self.task_vars.get("releases_allow_skew") or [], self.task_vars.get("releases_ignore_environment") or ["HOSTNAME"]
         return resume_gates.skew_gate({h: r["state"] for h, r in results.items()}, missing, allowed, ignored)
 
-    def positions(self, applies):
-        at = [parse_utc(one["at"]) for host in self.hosts for one in self.latches(host)]
-        halted = max((moment for moment in at if moment), default=None)
+    def positions(self, applies, rows, names):
         limit = number(self.args.get("reconciled_s"), RECONCILED, 0, 86400)
-        return resume_gates.positions_gate(resume_gates.latest_reconciliation() if applies else None, limit, halted, self.now, applies)
+        return resume_gates.positions_gate(self.reconciliation(names) if applies else None, rows, limit, self.now, applies)
+
+    def reconciliation(self, names):
+        """The newest reconciliation of the open incident, of the latch's, or of none. names: of the venues."""
+        kept = dict(reconciliations.names(reconciliations.current_incident()))
+        if text.valid_id(self.core["incident"]):
+            kept.update(reconciliations.names(self.core["incident"]))
+        if not kept:
+            return None
+        try:
+            return resume_gates.reconciled(reconciliations.read(kept[max(kept)]), names)
+        except reconciliations.NotKept as error:
+            return text.clean(error, 160)
 
     # What comes out
 

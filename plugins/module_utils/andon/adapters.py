@@ -178,7 +178,7 @@ def _prepare(action: Mapping[str, Any], where: str) -> None:
         _text(action["needs_argument"], where + ": needs_argument", "what the container's own command must name to read the file")
     for number, step in enumerate(action["do"], 1):
         here = "%s: step %d" % (where, number)
-        kind = _kind(_mapping(step, here), (*STEPS, "wait", "manual"), COMMON, here)
+        kind = _kind(_mapping(step, here), (*SPECS, "wait", "manual"), COMMON, here)
         if kind not in BEFORE_START or (kind == "command" and _mapping(step[kind], here).get("in") != "host"):
             _wrong(here, "the container does not run yet: only file, redis and command with in: host")
         if set(step) & {"requires_state", "unless_state", "foreach"}:

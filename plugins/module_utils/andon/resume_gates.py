@@ -5,11 +5,10 @@ A gate is PASSED, FAILED, UNKNOWN (which counts as failed) or NOT APPLICABLE. A 
 
 from __future__ import annotations
 
-import json
-
 from .skew import compare
-from .state import parse_utc, state_dir
+from .state import parse_utc
 from .text import clean, duration, nearest, plural
+from .venue_words import NO_POSITIONS
 
 GATES = ("positions", "skew", "credentials", "clock")
 PASSED, FAILED, UNKNOWN, NOT_APPLICABLE = "PASSED", "FAILED", "UNKNOWN", "NOT APPLICABLE"
@@ -98,55 +97,99 @@ def clock_gate(clocks, rows, bound, applies):
     return gate("clock", FAILED if failed else UNKNOWN if unknown else PASSED, words)
 
 
-def latest_reconciliation(folder=None):
-    """The newest reconciliation in Andon's state, in few words.
+def reconciled(document, venues):
+    """What a kept reconciliation says, in the form of C(positions_gate).
 
     Args:
-        folder: where they are; the bastion's state without it.
+        document: andon.reconciliation/1. venues: names of the venues that are configured now.
 
     Returns:
-        dict at (UTC text), count (rows), bad (rows that do not match, in words); a text that says why it cannot be used; None: there is none.
+        dict id, at (UTC text), count (rows), bad (what does not match, in words), held ({(venue, symbol, side): contracts});
+        a text that says why it cannot be used.
     """
-    folder = folder or state_dir() / "reconciliations"
-    try:
-        found = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
-        document = json.loads(found[-1].read_text(encoding="utf-8")) if found else None
-    except (OSError, ValueError) as error:
-        return "the last reconciliation cannot be read (%s)" % clean(error, 120)
-    if document is None:
-        return None
-    rows = document.get("rows") if isinstance(document, dict) else None
-    good = isinstance(rows, list) and isinstance(document.get("at"), str)
-    if not good or not all(isinstance(r, dict) and isinstance(r.get("verdict"), str) for r in rows):
+    rows, books = document.get("rows"), document.get("venues")
+    if not isinstance(rows, list) or not isinstance(books, dict) or not isinstance(document.get("at"), str):
         return "the last reconciliation has not the form of one"
-    bad = ["%s %s %s" % (r["verdict"], clean(r.get("venue") or "", 30), clean(r.get("symbol") or "", 40)) for r in rows if r["verdict"] != MATCH]
-    return {"at": document["at"], "count": len(rows), "bad": bad, "id": found[-1].stem}
+    bad, held = [], {}
+    for row in rows:
+        if not isinstance(row, dict) or not isinstance(row.get("verdict"), str):
+            return "the last reconciliation has not the form of one"
+        where = (str(row.get("venue") or ""), str(row.get("symbol") or ""))
+        if row["verdict"] != MATCH:
+            bad.append("%s %s %s%s" % (row["verdict"], clean(where[0], 30), clean(where[1], 40), ": " + clean(row["why"], 80) if row.get("why") else ""))
+        position = row.get("position")
+        if isinstance(position, dict):
+            held[(where[0], str(position.get("symbol")), str(position.get("side")))] = _float(position.get("contracts"))
+    for name in venues:
+        book = books.get(name)
+        if not isinstance(book, dict) or not book.get("ok"):
+            bad.append("venue %s was not read%s" % (clean(name, 30), ": " + clean(book["why"], 80) if isinstance(book, dict) and book.get("why") else ""))
+    return {"id": str(document.get("id") or ""), "at": document["at"], "count": len(rows), "bad": bad, "held": held}
 
 
-def positions_gate(snapshot, age_limit, halted_at, now, applies):
-    """Do the books and the venues agree, by a reconciliation from after the stop?
+def _float(value):
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def moved(snapshot, rows):
+    """(what is held otherwise now than in the reconciliation, what the venues do not say), both in words.
+
+    Nothing of ours changes while it is halted, so equal figures at the venue mean that the reconciliation still holds.
+    """
+    now, silent = {}, []
+    for row in rows or []:
+        if row.get("positions") is None:
+            if row.get("positions_why") != NO_POSITIONS:
+                silent.append("venue %s does not show its positions now" % row["name"])
+            continue
+        for one in row["positions"]:
+            now[(row["name"], str(one.get("symbol")), str(one.get("side")))] = _float(one.get("contracts"))
+    asked = {row["name"] for row in rows or []}
+    found = []
+    for key in sorted(set(now) | {one for one in snapshot["held"] if one[0] in asked}):
+        then, here = snapshot["held"].get(key) or 0.0, now.get(key) or 0.0
+        if abs(then - here) > 1e-9 * max(1.0, abs(then)) and "venue %s does not show its positions now" % key[0] not in silent:
+            found.append("%s %s %s was %g, is %g" % (clean(key[0], 30), clean(key[1], 40), clean(key[2], 10), then, here))
+    return found, silent
+
+
+def positions_gate(snapshot, rows, age_limit, now, applies):
+    """Do the books and the venues agree, and still?
+
+    A reconciliation mostly comes from before the stop, since stopped software cannot be asked what it holds. That is why the venues'
+    positions now must be those of the reconciliation.
 
     Args:
-        snapshot: C(reconciled)'s form, a text that says why there is none, or None for no reconciliation.
-        age_limit: seconds. halted_at: Unix time of the latest latch, or None. now: Unix time.
+        snapshot: C(reconciled)'s dict, a text that says why there is none, or None for no reconciliation.
+        rows: the venues' rows now (venues.blank), None if they could not be asked. age_limit: seconds. now: Unix time.
         applies: venues and adapters are configured: without both nothing can be compared.
     """
+    then = "Next: andon positions"
     if not applies:
         return gate("positions", NOT_APPLICABLE, "positions are compared where venues and adapters are configured")
     if snapshot is None:
-        return gate("positions", UNKNOWN, "no reconciliation. Next: andon positions")
+        return gate("positions", UNKNOWN, "no reconciliation. %s" % then)
     if not isinstance(snapshot, dict):
-        return gate("positions", UNKNOWN, "%s. Next: andon positions" % snapshot)
+        return gate("positions", UNKNOWN, "%s. %s" % (snapshot, then))
     at = parse_utc(snapshot["at"])
     if at is None or at > now + 60:
-        return gate("positions", UNKNOWN, "the reconciliation's time %s cannot be. Next: andon positions" % clean(snapshot["at"], 40))
-    if halted_at is not None and at < halted_at:
-        return gate("positions", FAILED, "the last reconciliation is from before the stop. Next: andon positions")
+        return gate("positions", UNKNOWN, "the reconciliation's time %s cannot be. %s" % (clean(snapshot["at"], 40), then))
     if now - at > age_limit:
-        return gate("positions", FAILED, "the last reconciliation is %s old, %s allowed. Next: andon positions" % (duration(now - at), duration(age_limit)))
+        return gate("positions", FAILED, "the last reconciliation is %s old, %s allowed. %s" % (duration(now - at), duration(age_limit), then))
     if snapshot["bad"]:
         return gate("positions", FAILED, "; ".join(snapshot["bad"]))
-    return gate("positions", PASSED, "%s match, %s ago" % (plural(snapshot["count"], "position"), duration(max(now - at, 0))))
+    if not rows:
+        return gate("positions", UNKNOWN, "the venues could not be asked whether it still holds")
+    found, silent = moved(snapshot, rows)
+    if found:
+        return gate("positions", FAILED, "changed since the reconciliation: %s. %s" % ("; ".join(found), then))
+    if silent:
+        return gate("positions", UNKNOWN, "; ".join(silent))
+    words = "%s match, %s ago, and the venues show the same now" % (plural(snapshot["count"], "position"), duration(max(now - at, 0)))
+    return gate("positions", PASSED, words)
 
 
 def refusals(gates):
