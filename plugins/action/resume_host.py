@@ -83,7 +83,7 @@ class ActionModule(ActionBase):
             module_args={
                 "act": act,
                 "confirm": "all",
-                "budget": float(task_vars.get("andon_resume_adapter_s") or 90),
+                "budget": float(task_vars.get("andon_resume_adapter_s") or 180),
                 "components": plans,
                 "secrets": secrets,
                 "under_latch": True,

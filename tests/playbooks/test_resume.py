@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from andon import approvals
+from andon import approvals, incidents, journal
 from tests.support.fake_freqtrade import Bot, Server
 
 
@@ -186,7 +186,8 @@ def test_a_smaller_resume_that_two_people_signed(fleet, bot, tmp_path):
     words = "".join(held.report["summary"])
     assert held.code == 2 and "1 of 2 approvals" in words and "two people" in words and starts(host) == [], held
 
-    # 4. Two people: the size is in place before the start, the bot is small before it may trade, and the report says what shows it.
+    # 4. Two people, and an open incident: the size is in place before the start, the bot is small before it may trade, and the report says what shows it.
+    incident = incidents.open_incident("Runaway", 1)
     approvals.sign(plan, approvals.load(plan), people["carol"])
     done = fleet.run("resume", confirm="all", andon_resume_plan=str(plan))
     assert done.code == 0 and done.report["headline"] == "1/1 RESUMED", done.report["data"]["hosts"]
@@ -202,3 +203,6 @@ def test_a_smaller_resume_that_two_people_signed(fleet, bot, tmp_path):
     assert "SIZE 0.25" in shown and "APPROVED by bob, carol" in shown and shown.count("ACCEPTED by name") == 3
     assert host.latch() is None and json.loads((Path(host.state) / "sizes.json").read_text())[momentum]["size"] == 0.25
     assert "ft-secret-pw" not in done.out + done.err
+    (ended,) = [one["data"] for one in journal.read(incidents.folder(incident)) if one["kind"] == "verb.ended"]
+    kept = ended["report"]["data"]
+    assert [one["gate"] for one in kept["gates"] if one["accepted"]] == accept and kept["approvals"]["plan"] == plan.stem and kept["size"] == 0.25
