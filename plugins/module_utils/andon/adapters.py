@@ -413,7 +413,7 @@ def plan(entry: Mapping[str, Any], act: str, given: Mapping[str, Any] | None = N
     known = _values(name, entry, numbers, definition, where)
     parts = _parts(definition, act)
     _names_are_known(parts, known, definition.get("products") or {}, where, act)
-    if act == "prepare" and act not in parts:
+    if act == "prepare" and "size" in known and act not in parts:
         words = "the adapter %s cannot put a smaller size in place before the start, so it would begin at its full size. Nothing was sent"
         _wrong(where, words % adapter["kind"])
     if act == "prepare" and "size" in known and not sizes(parts[act], definition):
