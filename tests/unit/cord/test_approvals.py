@@ -208,3 +208,34 @@ def test_what_changed_on_a_host_is_said_by_name():
     assert resume.host_difference(then, {**then, "containers": [ROW, {**ROW, "id": "c2", "name": "new"}]}) == ["new is not in the plan"]
     assert resume.host_difference(then, {**then, "halted_at": ["later"]}) == ["it was halted again since"]
     assert resume.host_difference(then, dict(then)) == []
+
+
+def test_the_acting_run_gets_the_digest_that_was_shown(plan, monkeypatch):
+    from verbs import cord
+
+    shown = {"plan": ["h1  1 data  feed"], "digest": "d" * 64, "size": 0.25, "approvals": {"needed": 0}}
+    ran = []
+
+    def run(settings, verb, extra, **options):
+        ran.append((extra, options))
+        raise SystemExit(7)
+
+    monkeypatch.setattr(cord, "run_playbook", run)
+    monkeypatch.setattr(cord, "capture_playbook", lambda *args, **options: (0, {"data": shown, "summary": ["gate clock  FAILED, ACCEPTED by name"]}))
+
+    def andon(*args):
+        return CliRunner().invoke(cli.main, ["resume", *args], prog_name="andon")
+
+    done = andon("--size", "0.25", "--accept", "clock", "--yes")
+    assert done.exit_code == 7 and done.output.count("feed") == 1 and "ACCEPTED by name" in done.output
+    extra, _ = ran.pop()
+    assert extra["andon_plan"] == "d" * 64 and extra["confirm"] == "all" and extra["andon_resume_size"] == 0.25 and extra["andon_resume_accept"] == ["clock"]
+    shown["approvals"] = {"needed": 2}
+    refused = andon("--yes")
+    assert refused.exit_code == 1 and "needs 2 signed approvals" in refused.output and "andon resume --request" in refused.output and not ran
+    assert andon("--request").exit_code == 7 and ran.pop()[0]["andon_resume_request"] is True
+    assert andon("--plan", plan[1]["id"], "--yes").exit_code == 7
+    extra, _ = ran.pop()
+    assert extra["andon_resume_plan"] == str(plan[0]) and extra["andon_plan"] == "d" * 64
+    for wrong in (("--plan", "nope"), ("--plan", plan[1]["id"], "--request"), ("--plan", plan[1]["id"], "--strategy", "x"), ("--size", "0"), ("--size", "1.5")):
+        assert andon(*wrong, "--yes").exit_code in (1, 2) and not ran, wrong
