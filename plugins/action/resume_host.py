@@ -47,10 +47,15 @@ class ActionModule(ActionBase):
         """Starts this host's containers; an adapter that does not do its part halts again what was started here."""
         rows = [row for row in args["expected"]["containers"] if row["start"]]
         sized = [row["name"] for row in rows if "sized_by" in row]
-        given = {"incident_id": plan["incident"] or "no-incident"}
+        values = {name: {"incident_id": plan["incident"] or "no-incident"} for name in (row["name"] for row in rows)}
         if sized:
-            args["size"] = given["size"] = plan["size"]
-        prepared = self.adapters("prepare", sized, given, task_vars)
+            for name in sized:
+                values[name]["size"] = plan["size"]
+            # The host is what the plan says, and the size is written down, before any of it is put in place.
+            noted = self.module(dict(args, state="sized", size=plan["size"]), task_vars)
+            if noted.get("failed"):
+                return noted
+        prepared = self.adapters("prepare", sized, values, task_vars)
         bad = resume_adapters.judge(sized, prepared, proof=True)
         if bad:
             words = "REFUSED the size is not in place: %s" % clean("; ".join(bad), 300)
@@ -60,7 +65,7 @@ class ActionModule(ActionBase):
             return result
         able = (task_vars.get("__andon_resume_sizes") or {}).get("adapters") or {}
         wanted = [row["name"] for row in rows if able.get(row["name"], {}).get("resumes")]
-        released = self.adapters("resume", wanted, given, task_vars)
+        released = self.adapters("resume", wanted, values, task_vars)
         bad = resume_adapters.judge(wanted, released, proof=False)
         result["adapters"], result["sizes"] = prepared + released, resume_adapters.told(sized, plan["size"], prepared, released)
         if bad:
@@ -69,12 +74,21 @@ class ActionModule(ActionBase):
             result["andon_progress"] = "%s, size %g: %s" % (result.get("andon_progress", "OK"), plan["size"], ", ".join(sized))
         return result
 
-    def adapters(self, act, names, given, task_vars):
-        """The rows of one action of the adapters of these components; a component that cannot be asked has a row that says so."""
+    def adapters(self, act, names, values, task_vars):
+        """The rows of one action of the adapters of these components; a component that cannot be asked has a row that says so.
+
+        Args:
+            values: {name: values of its templates}; only those with a size have one.
+        """
         if not names:
             return []
-        found = [one for one in adapter_inventory.entries(task_vars, self._templar) if one[0] in names]
-        plans, secrets, wrong = adapter_inventory.plans(found, act, given)
+        plans, secrets, wrong = [], {}, {}
+        for name, entry in adapter_inventory.entries(task_vars, self._templar):
+            if name in names:
+                more, own, why = adapter_inventory.plans([(name, entry)], act, values[name])
+                plans += more
+                secrets.update(own)
+                wrong.update(why)
         rows = [{"component": name, "outcome": "failed", "why": why, "proven": False, "steps": []} for name, why in sorted(wrong.items())]
         if not plans or wrong:
             return rows
@@ -83,7 +97,7 @@ class ActionModule(ActionBase):
             module_args={
                 "act": act,
                 "confirm": "all",
-                "budget": float(task_vars.get("andon_resume_adapter_s") or 180),
+                "budget": float(self._templar.template(task_vars.get("andon_resume_adapter_s")) or 180),
                 "components": plans,
                 "secrets": secrets,
                 "under_latch": True,
@@ -134,8 +148,7 @@ class ActionModule(ActionBase):
             found.append("%d approvals are required and no plan is named" % needed)
         return found
 
-    @staticmethod
-    def approval(plan, document, needed, task_vars, late):
+    def approval(self, plan, document, needed, task_vars, late):
         """The same look at the file and its signatures as the plan had: nothing that a task registered is believed for it.
 
         Args:
@@ -144,4 +157,5 @@ class ActionModule(ActionBase):
         if approvals.digest(document) != plan["digest"]:
             return ["the plan's file is another one than this run's plan"]
         now = time.time() if late else None
-        return approvals.check(approvals.find(plan["file"]), document, needed, str(task_vars.get("andon_allowed_signers") or ""), now, expires=late)["why"]
+        signers = str(self._templar.template(task_vars.get("andon_allowed_signers") or ""))
+        return approvals.check(approvals.find(plan["file"]), document, needed, signers, now, expires=late)["why"]

@@ -67,6 +67,8 @@ class Facts:
     def read(self):
         """The options, and the plan's file if one is given: its size and its accepted gates are then this run's."""
         accepted = self.args.get("accept") or []
+        if isinstance(accepted, str):  # -e andon_resume_accept=positions,clock
+            accepted = [one.strip() for one in accepted.split(",")]
         try:
             self.needed = resume_run.needed(self.task_vars, self.hosts)
             self.size = resume_run.size_of(self.args.get("size"))
@@ -161,7 +163,9 @@ class Facts:
         if not sum((s or {}).get("releases", 0) for s in self.states.values()):
             return resume_gates.skew_gate({}, {}, (), ())
         results, missing = fleet_report.gather(self.task_vars, "__releases_state")
-        allowed, ignored = self.task_vars.get("releases_allow_skew") or [], self.task_vars.get("releases_ignore_environment") or ["HOSTNAME"]
+        read = self.action._templar.template  # the inventory's own words may be templates
+        allowed = read(self.task_vars.get("releases_allow_skew") or [])
+        ignored = read(self.task_vars.get("releases_ignore_environment") or ["HOSTNAME"])
         return resume_gates.skew_gate({h: r["state"] for h, r in results.items()}, missing, allowed, ignored)
 
     def positions(self, applies, rows, names):

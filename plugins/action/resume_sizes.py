@@ -38,7 +38,7 @@ class ActionModule(ActionBase):
         if isinstance(entry, adapters.AdapterError):
             return {"error": clean(entry, 300)}
         kind = clean(entry["adapter"].get("kind", ""), 40)
-        given = {"incident_id": "no-incident", **({} if size is None else {"size": size})}
+        given = {"incident_id": "no-incident"}
         try:
             plan, _ = adapters.plan(entry, "resume", given)
         except adapters.AdapterError as error:
@@ -46,7 +46,8 @@ class ActionModule(ActionBase):
         resumes, words = "resume" in plan["definition"], ""
         if size is not None:
             try:
-                adapters.plan(entry, "prepare", given)
+                for act in ("prepare", "resume"):
+                    adapters.plan(entry, act, {**given, "size": size})
             except adapters.AdapterError as error:
                 words = clean(error, 300)
         return {"kind": kind, "resumes": resumes, "size_error": words}

@@ -12,6 +12,7 @@ description:
   - C(state=started) restores the old restart policies and starts, in the order data, gateway and adapter, risk, strategy,
     what ran before the stop. After each tier every container of it must be healthy (without a health check, running and not
     restarting for a settle time) before the next one starts. A failed gate stops again what this run started here.
+  - C(state=sized) compares the host with I(expected) and writes down which containers get which I(size); it starts nothing.
   - C(state=halted) stops what the latch names and sets its restart policies to C(no) again.
   - C(state=lifted) moves the latch aside (a copy is kept) if everything it names that ran before runs now.
 author: the Andon maintainers
@@ -19,7 +20,7 @@ options:
   state:
     description: What to do.
     type: str
-    choices: [started, halted, lifted]
+    choices: [started, halted, lifted, sized]
     required: true
   confirm:
     description: The target by name; C(all) or the strategy's id. Anything else is refused.
@@ -47,7 +48,7 @@ options:
     choices: [resume, rollback]
     default: resume
   size:
-    description: The part of the usual size that I(expected) says was put in place for some containers; written down on the host. 0, full size.
+    description: For C(sized), the part of the usual size that the containers with C(sized_by) in I(expected) get.
     type: float
     default: 0
   wait:
@@ -201,6 +202,12 @@ def act(module, engine, latches, params):
     wanted = [one for tier in tiers for one in tier if one["start"]]
     running = {c.id for c in containers if c.running}
 
+    if params["state"] == "sized":
+        rows = [row for row in params["expected"].get("containers", []) if "sized_by" in row]
+        if not module.check_mode:
+            # Before the size is in place: whoever comes after a run that broke off in between must know of it.
+            resume.keep_sizes(params["host_state"], rows, params["size"], params["incident"], utc_now())
+        module.exit_json(changed=bool(rows), msg="sizes written down")
     if params["state"] == "lifted":
         missing = [one["name"] for one in wanted if one["id"] not in running]
         if missing:
@@ -221,10 +228,6 @@ def act(module, engine, latches, params):
     if module.check_mode:
         module.exit_json(changed=bool(todo), started=todo, gone=gone, andon_progress="OK would start %s" % (", ".join(todo) or "nothing"))
     started = []
-    sized = [row for row in params["expected"].get("containers", []) if "sized_by" in row]
-    if sized:
-        # Before the start: whoever comes after a run that broke off here must know of the size.
-        resume.keep_sizes(params["host_state"], sized, params["size"], params["incident"], utc_now())
     try:
         start(engine, tiers, params, started)
     except (GateFailed, EngineError) as error:
@@ -247,7 +250,7 @@ def act(module, engine, latches, params):
 def main():
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["started", "halted", "lifted"], "required": True},
+            "state": {"type": "str", "choices": ["started", "halted", "lifted", "sized"], "required": True},
             "confirm": {"type": "str", "required": True},
             "strategy": {"type": "str", "default": ""},
             "incident": {"type": "str", "required": True},

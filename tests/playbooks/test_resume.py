@@ -171,7 +171,7 @@ def test_a_smaller_resume_that_two_people_signed(fleet, bot, tmp_path):
     asked = fleet.run("resume", andon_resume_request=True, andon_resume_size=0.25, andon_resume_accept=accept)
     assert asked.code == 0 and asked.report["headline"] == "PLAN WRITTEN, NOTHING WAS STARTED", asked
     gates = {one["gate"]: one for one in asked.report["data"]["gates"]}
-    assert [gates[name]["state"] for name in ("positions", "credentials", "clock", "skew")] == ["UNKNOWN"] * 3 + ["NOT APPLICABLE"]
+    assert [gates[name]["state"] for name in ("positions", "credentials", "clock", "skew")] == ["UNKNOWN"] * 3 + ["not applicable"]
     plan = Path(asked.report["data"]["file"])
     assert starts(host) == [] and not size_file.exists() and bot.posted() == []
 

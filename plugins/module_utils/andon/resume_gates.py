@@ -1,6 +1,6 @@
 """The gates of a resume: positions, skew, credentials, clock. Pure: what was seen comes in, a verdict per gate goes out.
 
-A gate is PASSED, FAILED, UNKNOWN (which counts as failed) or NOT APPLICABLE. A person gets past one only by its name.
+A gate is PASSED, FAILED, UNKNOWN (which counts as failed) or not applicable. A person gets past one only by its name.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from .text import clean, duration, nearest, plural
 from .venue_words import NO_POSITIONS
 
 GATES = ("positions", "skew", "credentials", "clock")
-PASSED, FAILED, UNKNOWN, NOT_APPLICABLE = "PASSED", "FAILED", "UNKNOWN", "NOT APPLICABLE"
+PASSED, FAILED, UNKNOWN, NOT_APPLICABLE = "PASSED", "FAILED", "UNKNOWN", "not applicable"
 MATCH = "MATCH"  # the one good verdict of a reconciliation's row
 
 
@@ -42,6 +42,8 @@ def skew_gate(states, missing, allowed, ignored):
         return gate("skew", NOT_APPLICABLE, "no release is recorded on any host")
     if missing:
         return gate("skew", UNKNOWN, "; ".join("%s: %s" % one for one in sorted(missing.items())))
+    if not any(one["services"] for one in states.values()):
+        return gate("skew", UNKNOWN, "a release is recorded, and nothing that runs here is of a Compose project: nothing could be compared")
     found = [one for one in compare({h: s["services"] for h, s in states.items()}, allowed, ignored) if not one["allowed"]]
     if found:
         return gate("skew", FAILED, "%s: %s" % (plural(len(found), "difference"), ", ".join("%s (%s)" % (d["id"], ", ".join(d["odd"])) for d in found)))

@@ -109,6 +109,7 @@ def test_skew_applies_where_releases_are_recorded():
     assert found["state"] == FAILED and "p/s:image" in found["words"]
     assert gate({"a": state("1"), "b": state("2")}, {}, ["p/s:image"], ())["state"] == PASSED
     assert gate({"a": state("1")}, {"b": "unreachable"}, (), ())["state"] == UNKNOWN
+    assert gate({"a": {"services": {}}, "b": {"services": {}}}, {}, (), ())["state"] == UNKNOWN, "nothing compared is no match"
 
 
 def test_only_a_gate_that_is_named_is_passed():
@@ -117,7 +118,7 @@ def test_only_a_gate_that_is_named_is_passed():
     (left,) = resume_gates.refusals(resume_gates.settle(gates, ["positions", "skew"]))
     assert left == "gate clock UNKNOWN: y"
     shown = resume_gates.lines(resume_gates.settle(gates, ["positions", "clock"]))
-    assert "FAILED, ACCEPTED by name" in shown[0] and "NOT APPLICABLE  z" in shown[2]
+    assert "FAILED, ACCEPTED by name" in shown[0] and "not applicable  z" in shown[2]
     assert resume_gates.accept_errors(["position"]) == ["there is no gate 'position'; did you mean positions? (positions, skew, credentials, clock)"]
     assert resume_gates.accept_errors("all") and resume_gates.accept_errors([1]) and not resume_gates.accept_errors(["skew"])
 
