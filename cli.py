@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "why": ("why", "What triggered the kill switch: drawdown, error rate or a person; recent trades."),
     "kill-strategy": ("cord", "Stop one strategy everywhere; nothing else."),
     "resume": ("cord", "Lift the latch and start again, in order, canary first."),
+    "approve": ("cord", "Sign a plan to resume that somebody else asked for."),
     "rollback": ("releases", "Go back to the last good release, on all hosts as one set."),
     "release": ("releases", "Record what runs as a release; list, show, diff."),
     "skew": ("releases", "What differs between hosts."),

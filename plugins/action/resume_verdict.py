@@ -11,7 +11,7 @@ import ansible.module_utils
 # Ansible finds module_utils for modules, not for plugins on the bastion.
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from ansible.module_utils.andon import report, resume, text
+from ansible.module_utils.andon import report, resume, resume_gates, resume_run, text
 from ansible.plugins.action import ActionBase
 
 
@@ -46,8 +46,30 @@ class ActionModule(ActionBase):
                 up = [c for c in now["containers"] if c["id"] in wanted]
                 rows.append((host, "RESUMED", "%s running" % text.plural(len(up), "container")))
         ok = bool(rows) and good == len(rows)
+        plan = resume_run.planned(task_vars) or {}
         order = sorted(rows, key=lambda row: (row[1] == "RESUMED", row[0]))
         summary = ["%-14s %-8s %s" % (text.clean(h, 14), v, text.clean(w, 300)) for h, v, w in order]
         head = "%d/%d RESUMED" % (good, len(rows)) + ("" if ok else ": the latch stays, what was started is halted again")
         then = ["andon status"] if ok else ["andon status", "andon resume --check"]
-        return report.ending(report.make("resume", ok, head, summary, summary[20:], {"hosts": {h: {"verdict": v, "why": w} for h, v, w in rows}}, then))
+        data = {"hosts": {h: {"verdict": v, "why": w} for h, v, w in rows}}
+        data.update({key: plan.get(key) for key in ("gates", "size", "approvals", "digest", "incident")})
+        sizes = {h: (task_vars["hostvars"][h].get("andon_start") or {}).get("sizes") or [] for h in sorted(after)}
+        data["sizes"] = [dict(one, host=host) for host, some in sizes.items() for one in some]
+        said = self.said(plan, data["sizes"])
+        return report.ending(
+            report.make("resume", ok, head, summary[: 20 - len(said)] + said, summary[20 - len(said) :] + resume_gates.lines(plan.get("gates", [])), data, then)
+        )
+
+    @staticmethod
+    def said(plan, sizes):
+        """What a person decided, in the summary: the size, gates that were passed by name, and who approved."""
+        lines = [
+            "ACCEPTED by name although it did not pass: gate %s (%s: %s)" % (g["gate"], g["state"], g["words"]) for g in plan.get("gates", []) if g["accepted"]
+        ]
+        people = (plan.get("approvals") or {}).get("people") or []
+        if people:
+            lines.append("APPROVED by %s (plan %s)" % (", ".join(text.clean(p, 40) for p, _ in people), plan["approvals"]["plan"]))
+        for one in sizes:
+            words = (one["size"], text.clean(one["host"], 14), text.clean(one["component"], 24), "proven" if one["proven"] else "NOT PROVEN", one["by"])
+            lines.append("SIZE %g  %s %s  %s by %s" % words)
+        return lines[:10]

@@ -44,13 +44,17 @@ SAFE = (
     *("service", "strategy", "andon_strategy", "reason", "andon_reason", "name", "memory", "to", "confirm"),
     *("andon_stop_mode", "andon_pressed_at", "andon_until_proven", "incident", "since", "until"),
     *("andon_venue", "andon_halt_first", "andon_reconciliation", "andon_close_cap", "andon_close_unclaimed"),
-    *("andon_venue", "andon_restart_adapter", "andon_switch_act", "andon_switch_timeout_s"),
+    *("andon_restart_adapter", "andon_switch_act", "andon_switch_timeout_s"),
+    *("andon_resume_accept", "andon_resume_size", "andon_resume_plan", "andon_resume_request"),
     *("collect_logs_name", "collect_logs_since", "collect_logs_until"),
 )
 # Verdicts of a stop that was never sent: a typo must not open an incident. (A host that did not answer does.)
 REFUSED = ("REFUSED", "NOT HERE")
 # What is kept of a report's data, and how much of it (bytes of JSON): a journal is read at 3 a.m.
-KEPT = ("orders", "positions", "release", "evidence", "bundle", "error_rate", "memory", "strategy", "switch")
+KEPT = (
+    *("orders", "positions", "release", "evidence", "bundle", "error_rate", "memory", "strategy", "switch"),
+    *("gates", "approvals", "size", "digest", "sizes"),
+)
 KEPT_BYTES = 65536
 START_WAIT = 0.5  # seconds for another writer before a verb starts
 END_WAIT = 2.0  # seconds for another writer after it has ended
@@ -316,6 +320,8 @@ def _shown(name, value):
 
     if name in SAFE and isinstance(value, (str, int, float, bool)):
         return clean(value, 200) if isinstance(value, str) else value
+    if name in SAFE and isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return [clean(one, 200) for one in value[:20]]
     return "***"
 
 

@@ -17,7 +17,7 @@ options:
     description: The action.
     type: str
     required: true
-    choices: [halt, cancel_orders, flatten, resume, liveness, positions, open_orders, trades]
+    choices: [halt, cancel_orders, flatten, prepare, resume, liveness, positions, open_orders, trades]
   only:
     description: One component's name; empty, all of them.
     type: str
@@ -39,6 +39,10 @@ options:
     description: The secrets that I(components) refers to.
     type: dict
     default: {}
+  under_latch:
+    description: The step of C(resume) itself, which lifts the latch when every host is good; the latch does not refuse it then.
+    type: bool
+    default: false
   container_cli:
     description: The container CLI on the host.
     type: str
@@ -92,11 +96,12 @@ andon_progress:
 
 from ansible.module_utils.andon import latch
 from ansible.module_utils.andon.adapter_run import Action, run_all
+from ansible.module_utils.andon.adapter_values import fill
 from ansible.module_utils.andon.engine import STRATEGY, Engine, EngineError
 from ansible.module_utils.andon.text import plural
 from ansible.module_utils.basic import AnsibleModule
 
-CHANGES = ("halt", "cancel_orders", "flatten", "resume")
+CHANGES = ("halt", "cancel_orders", "flatten", "prepare", "resume")
 NEXT = {
     "cancel_orders": "cancel at the venue: andon cancel-orders",
     "flatten": "look at the venue: andon venues",
@@ -104,22 +109,39 @@ NEXT = {
 }
 
 
-def gate(plan, container, act, protected, host_state):
+def gate(plan, container, act, protected, host_state, under_latch=False):
     """(outcome, why) if nothing may be sent to this component now, else None."""
     if act in CHANGES and (container.protected or container.name in protected):
         return "refused", "it is protected; nothing was sent"
+    if act == "prepare":
+        return before_start(plan, container)
     if container.status == "paused":
         return "refused", "its container is frozen (paused) and cannot answer; nothing was sent"
     if not container.running:
         if act == "halt":
             return "already", "its container does not run"
         return "refused", "its container does not run; nothing was sent" + ("; " + NEXT[act] if act in NEXT else "")
-    if act == "resume":
+    if act == "resume" and not under_latch:
         if plan["strategy"]:
             container.labels[STRATEGY] = plan["strategy"]
         words = latch.refusal(container, host_state)
         if words:
             return "refused", words
+    return None
+
+
+def before_start(plan, container):
+    """What is put in place before the start is worth nothing if the software runs already, or if its command does not read it."""
+    if container.running:
+        return "refused", "its container runs already; nothing was sent"
+    needs = plan["definition"]["prepare"].get("needs_argument")
+    if needs:
+        words = str(fill(needs, plan["values"]))
+        config = container.raw.get("Config") or {}
+        given = [container.raw.get("Path") or ""] + [str(one) for key in ("Entrypoint", "Cmd") for one in config.get(key) or []]
+        given += [str(one) for one in container.raw.get("Args") or []]
+        if not any(words in one for one in given):
+            return "refused", "its command does not name %s, so it would not read it and begin at its full size; nothing was sent" % words
     return None
 
 
@@ -129,13 +151,14 @@ def main():
             "act": {
                 "type": "str",
                 "required": True,
-                "choices": ["halt", "cancel_orders", "flatten", "resume", "liveness", "positions", "open_orders", "trades"],
+                "choices": ["halt", "cancel_orders", "flatten", "prepare", "resume", "liveness", "positions", "open_orders", "trades"],
             },
             "only": {"type": "str", "default": ""},
             "confirm": {"type": "str", "default": ""},
             "budget": {"type": "float", "default": 30},
             "components": {"type": "list", "elements": "dict", "required": True},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
+            "under_latch": {"type": "bool", "default": False},
             "container_cli": {"type": "str", "default": "docker"},
             "host_state": {"type": "path", "default": "/var/lib/andon"},
             "protected": {"type": "list", "elements": "str", "default": []},
@@ -157,7 +180,7 @@ def main():
     for plan in wanted:
         if plan["name"] not in here:
             continue
-        closed = gate(plan, here[plan["name"]], act, options["protected"], options["host_state"])
+        closed = gate(plan, here[plan["name"]], act, options["protected"], options["host_state"], options["under_latch"])
         if closed:
             row = Action(plan, act, engine, {}, budget).row
             # What does not run is halted: the engine says so, not the software.

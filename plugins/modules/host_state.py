@@ -63,15 +63,26 @@ latches:
   returned: always
   type: list
   elements: dict
+sizes:
+  description: "Sizes that a resume put in place: {container id: {name, size, at, incident}}."
+  returned: always
+  type: dict
+releases:
+  description: How many releases are recorded here.
+  returned: always
+  type: int
 """
+
+import os
 
 from ansible.module_utils.basic import AnsibleModule
 
 try:
     from ansible.module_utils.andon.engine import VENUE, Engine, EngineError
     from ansible.module_utils.andon.latch import LatchError, read
+    from ansible.module_utils.andon.resume import read_sizes
 except ImportError:  # linters import modules where the project's module_utils cannot be found
-    VENUE = Engine = EngineError = LatchError = read = None
+    VENUE = Engine = EngineError = LatchError = read = read_sizes = None
 
 
 def describe(container):
@@ -93,6 +104,15 @@ def describe(container):
         "exit_code": container.exit_code,
         "restarts": container.restarts,
     }
+
+
+def recorded(host_state):
+    """How many releases are recorded on this host; a folder that is not there holds none."""
+    folder = os.path.join(host_state, "releases")
+    try:
+        return len([name for name in os.listdir(folder) if not name.startswith(".") and os.path.isdir(os.path.join(folder, name))])
+    except FileNotFoundError:
+        return 0
 
 
 def main():
@@ -122,9 +142,10 @@ def main():
             for one in read(p["host_state"])
         ]
         containers = [describe(c) for c in Engine(p["container_cli"]).covered(p["selectors"], p["components"], p["protected"])]
-    except (EngineError, LatchError) as error:
+        releases, sizes = recorded(p["host_state"]), read_sizes(p["host_state"])
+    except (EngineError, LatchError, OSError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, latches=latches, containers=containers)
+    module.exit_json(changed=False, latches=latches, containers=containers, releases=releases, sizes=sizes)
 
 
 if __name__ == "__main__":

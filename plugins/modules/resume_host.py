@@ -12,6 +12,7 @@ description:
   - C(state=started) restores the old restart policies and starts, in the order data, gateway and adapter, risk, strategy,
     what ran before the stop. After each tier every container of it must be healthy (without a health check, running and not
     restarting for a settle time) before the next one starts. A failed gate stops again what this run started here.
+  - C(state=sized) compares the host with I(expected) and writes down which containers get which I(size); it starts nothing.
   - C(state=halted) stops what the latch names and sets its restart policies to C(no) again.
   - C(state=lifted) moves the latch aside (a copy is kept) if everything it names that ran before runs now.
 author: the Andon maintainers
@@ -19,7 +20,7 @@ options:
   state:
     description: What to do.
     type: str
-    choices: [started, halted, lifted]
+    choices: [started, halted, lifted, sized]
     required: true
   confirm:
     description: The target by name; C(all) or the strategy's id. Anything else is refused.
@@ -33,6 +34,23 @@ options:
     description: The incident that the latch must belong to.
     type: str
     required: true
+  expected:
+    description:
+      - This host's part of the plan that was shown, and approved where approvals are required. With anything else on the host
+        nothing is started. C(resume) always gives it; empty only for another verb that starts again what it stopped itself.
+    type: dict
+    default: {}
+  verb:
+    description:
+      - Which verb asks. The bastion's part, an action plugin of the same name, checks approvals and gates for C(resume), and
+        refuses C(rollback) where approvals or the gate C(positions) would be got around.
+    type: str
+    choices: [resume, rollback]
+    default: resume
+  size:
+    description: For C(sized), the part of the usual size that the containers with C(sized_by) in I(expected) get.
+    type: float
+    default: 0
   wait:
     description: Seconds that a tier may take to become healthy.
     type: float
@@ -107,9 +125,10 @@ try:
     from ansible.module_utils.andon import resume
     from ansible.module_utils.andon.engine import Engine, EngineError
     from ansible.module_utils.andon.latch import LatchError, read
+    from ansible.module_utils.andon.state import utc_now
     from ansible.module_utils.andon.text import clean, clean_lines
 except ImportError:  # linters import modules where the project's module_utils cannot be found
-    resume = Engine = EngineError = LatchError = read = clean = clean_lines = None
+    resume = Engine = EngineError = LatchError = read = clean = clean_lines = utc_now = None
 
 
 class GateFailed(Exception):
@@ -169,17 +188,26 @@ def lift(latch):
 
 def act(module, engine, latches, params):
     """Does what C(state) says with these latches of one scope (two, if a stop found the disk full) and ends the module."""
-    recorded = {}
-    for latch in latches:
-        for one in latch.containers:
-            recorded.setdefault(one.get("id"), one)
     containers = engine.covered(params["selectors"], params["components"], params["protected"])
-    plain = [{"id": c.id, "name": c.name, "component": c.component, "running": c.running} for c in containers]
-    tiers, gone = resume.to_start({"containers": list(recorded.values())}, plain)
+    plain = [{"id": c.id, "name": c.name, "component": c.component, "running": c.running, "image": c.image, "image_id": c.image_id} for c in containers]
+    written = [{"at": one.at, "containers": one.containers} for one in latches]
+    if params["expected"] and params["state"] != "halted":
+        sizes = {row["name"]: row["sized_by"] for row in params["expected"]["containers"] if "sized_by" in row}
+        other = resume.host_difference(params["expected"], resume.host_plan(written, plain, sizes))
+        if other:
+            words = "REFUSED the plan no longer matches this host: %s" % clean("; ".join(other), 300)
+            module.fail_json(msg=words + ". Nothing was started", andon_progress=words)
+    tiers, gone = resume.to_start(resume.merged(written), plain)
     names = {one["id"]: one["name"] for tier in tiers for one in tier}
     wanted = [one for tier in tiers for one in tier if one["start"]]
     running = {c.id for c in containers if c.running}
 
+    if params["state"] == "sized":
+        rows = [row for row in params["expected"].get("containers", []) if "sized_by" in row]
+        if not module.check_mode:
+            # Before the size is in place: whoever comes after a run that broke off in between must know of it.
+            resume.keep_sizes(params["host_state"], rows, params["size"], params["incident"], utc_now())
+        module.exit_json(changed=bool(rows), msg="sizes written down")
     if params["state"] == "lifted":
         missing = [one["name"] for one in wanted if one["id"] not in running]
         if missing:
@@ -222,10 +250,13 @@ def act(module, engine, latches, params):
 def main():
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["started", "halted", "lifted"], "required": True},
+            "state": {"type": "str", "choices": ["started", "halted", "lifted", "sized"], "required": True},
             "confirm": {"type": "str", "required": True},
             "strategy": {"type": "str", "default": ""},
             "incident": {"type": "str", "required": True},
+            "expected": {"type": "dict", "default": {}},
+            "verb": {"type": "str", "choices": ["resume", "rollback"], "default": "resume"},
+            "size": {"type": "float", "default": 0},
             "wait": {"type": "float", "default": 60},
             "settle": {"type": "float", "default": 2},
             "grace": {"type": "int", "default": 5},
@@ -247,6 +278,9 @@ def main():
         mine = [one for one in latches if one.scope == scope]
         if p["strategy"] and any(one.scope == "all" for one in latches):
             module.fail_json(msg="everything is halted here; a strategy alone cannot be resumed. Next: andon resume")
+        if not mine and p["expected"].get("containers") and p["state"] != "halted":
+            words = "REFUSED the plan no longer matches this host: its latch is gone"
+            module.fail_json(msg=words + ". Nothing was started", andon_progress=words)
         if not mine:
             module.exit_json(changed=False, started=[], msg="nothing is halted here", andon_progress="OK nothing is halted here")
         others = sorted({one.incident for one in mine} - {p["incident"]})

@@ -99,7 +99,7 @@ class Action:
         self.from_ = time.monotonic()
         self.end = self.from_ + budget
         self.given = dict(plan.get("values") or {})
-        self.place = steps.Place(plan["name"], engine, plan.get("endpoint"), secrets, self.given)
+        self.place = steps.Place(plan["name"], engine, plan.get("endpoint"), secrets, self.given, runs=act != "prepare")
         self.state_before = None
         self.row = {
             "component": plan["name"],
@@ -234,7 +234,7 @@ class Action:
 
     def _change(self, action):
         # In a stop each call counts, and a state that hangs must not take the time of a step that does not need it.
-        if action.get("requires_state") or not self.in_stop:
+        if action.get("requires_state") or not (self.in_stop or self.act == "prepare"):
             self._before()
         wanted = action.get("requires_state")
         if wanted and self.state_before not in wanted:
@@ -246,7 +246,7 @@ class Action:
             for step in action["do"]:
                 outcome = self._step(step, item)
                 outcomes.append(outcome)
-                if outcome not in GOOD and (self.act == "resume" or action.get("on_failure") == "end"):
+                if outcome not in GOOD and (self.act in ("prepare", "resume") or action.get("on_failure") == "end"):
                     self._finish(outcomes, action, verify=False)
                     return
         self._finish(outcomes or ["already"], action, verify=not self.check)
@@ -331,7 +331,7 @@ class Action:
         if self.in_stop and not proven:
             open_ = ""  # the stop's own second look is the proof there
         self._ends(outcome, "; ".join(part for part in (why, open_) if part), proven and outcome in GOOD)
-        if not self.in_stop:
+        if not self.in_stop and self.act != "prepare":
             self.row["state"] = self.state() or self.row["state"]
 
     # -- looking again ------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import socket
 import ssl
 import tempfile
@@ -54,10 +55,11 @@ class Place:
 
     Args:
         name: its container. engine: this host's container CLI (engine.Engine). endpoint: base_url, auth, redis, with secrets as
-            {"secret": key}. secrets: {key: value}. given: values for templates.
+            {"secret": key}. secrets: {key: value}. given: values for templates. runs: the container runs, so that a program can run in it.
     """
 
-    def __init__(self, name, engine, endpoint, secrets, given):
+    def __init__(self, name, engine, endpoint, secrets, given, runs=True):
+        self.runs = runs
         self.name, self.engine, self.endpoint, self.secrets, self.given = name, engine, endpoint or {}, secrets or {}, given
 
     def secret(self, ref):
@@ -199,11 +201,18 @@ def file_step(spec, place, timeout):
     if spec.get("remove"):
         if found.code == 1:
             return Answer(code=0, text="already", words="%s is not there" % path)
+        if not here and not place.runs:
+            return Answer(code=2, words="%s cannot be removed while its container does not run" % path)
         done = _remove_here(path) if here else _in(place, timeout, 'rm -f -- "$1"', path)
         return done if done.code else Answer(code=0, words="%s removed" % path)
     if found.code == 0 and (spec.get("touch") or found.text == text):
         return Answer(code=0, text="already", words="%s is already so" % path)
-    done = _write_here(path, text, spec) if here else _in(place, timeout, _WRITE, path, text.encode())
+    if here:
+        done = _write_here(path, text, spec)
+    elif place.runs:
+        done = _in(place, timeout, _WRITE, path, text.encode())
+    else:
+        done = _copy_in(path, text, place, timeout, spec)
     if done.code or done.trouble:
         return done
     again = read(path, place, timeout)  # a file that nobody can read back would end the software that is told to read it
@@ -218,7 +227,37 @@ def _in(place, timeout, script, path, data=None):
     return Answer(code=code, text=out, words=clean(err.strip() or "exit code %d" % code, 160))
 
 
+def _copy_in(path, text, place, timeout, spec):
+    """Into a container that does not run: nothing can be run in it, but the engine copies into its files and volumes."""
+    handle, temporary = tempfile.mkstemp(prefix="andon-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as target:
+            target.write(text)
+        os.chmod(temporary, int(str(spec.get("mode", "0644")), 8))
+        code, _, err = place.engine.run("cp", temporary, "%s:%s" % (place.name, path), deadline=timeout)
+    finally:
+        os.unlink(temporary)
+    return Answer(code=code, words=clean(err.strip() or "exit code %d" % code, 160))
+
+
+def _copy_out(path, place, timeout):
+    """From a container that does not run."""
+    folder = tempfile.mkdtemp(prefix="andon-")
+    try:
+        target = os.path.join(folder, "file")
+        code, _, err = place.engine.run("cp", "%s:%s" % (place.name, path), target, deadline=timeout)
+        if code and ("Could not find the file" in err or "no such file" in err.lower()):
+            return Answer(code=1, words="%s is not there" % path)
+        if code:
+            return Answer(code=2, trouble=NOT_SENT, words=clean(err.strip() or "exit code %d" % code, 160))
+        return _read_here(target, place, timeout)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _read_in(path, place, timeout):
+    if not place.runs:
+        return _copy_out(path, place, timeout)
     answer = _in(place, timeout, 'if [ -e "$1" ]; then cat -- "$1"; else exit 44; fi', path)
     if answer.code == 44:
         return Answer(code=1, words="%s is not there" % path)

@@ -18,7 +18,7 @@ from .adapter_values import READS, STATES, VERIFIES
 from .text import clean, nearest, valid_id, valid_name
 
 FOLDER = Path(__file__).resolve().parents[3] / "adapters"
-CHANGES = ("halt", "cancel_orders", "flatten", "resume")
+CHANGES = ("halt", "cancel_orders", "flatten", "prepare", "resume")
 ACTIONS = (*CHANGES, *READS)
 KEYS = ("kind", "endpoint", "venue", "vars", "override")
 TOP = (*ACTIONS, "about", "state", "reads", "vars", "products")
@@ -39,6 +39,8 @@ LOG = ("each", "where", "at", "unit", "text", "regex")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 # What a template may name besides the adapter's vars and what the action gives.
 BUILT_IN = ("component", "strategy", "incident_id", "halt_until", "item")
+# What can be put in place while the container does not run.
+BEFORE_START = ("file", "redis", "command")
 _VAR = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
@@ -151,9 +153,12 @@ def _action(act: str, action: Any, where: str, sources: set[str]) -> None:
             _wrong(where, "do must be a list of one reading step")
         _read({**_mapping(action["do"][0], where), "data": action.get("data", "")}, where, sources)
         return
-    _known(action, ("do", "verify", "durable", "requires_state", "foreach", "on_failure"), where, "key")
+    more = ("needs_argument",) if act == "prepare" else ("durable", "requires_state", "foreach", "on_failure")
+    _known(action, ("do", "verify", *more), where, "key")
     if not isinstance(action.get("do"), list) or not action["do"]:
         _wrong(where, "do must be a list of steps")
+    if act == "prepare":
+        _prepare(action, where)
     if not isinstance(action.get("verify"), list) or not action["verify"]:
         _wrong(where, "verify is missing: an answer is no proof. Look through another channel: %s" % ", ".join(VERIFIES))
     if "on_failure" in action:
@@ -165,6 +170,19 @@ def _action(act: str, action: Any, where: str, sources: set[str]) -> None:
         _step(step, "%s: step %d" % (where, number), sources)
     for number, one in enumerate(action["verify"], 1):
         _verify(one, "%s: verify %d" % (where, number), sources)
+
+
+def _prepare(action: Mapping[str, Any], where: str) -> None:
+    """Before the start nothing of the component answers: files, redis, and programs on the host."""
+    if "needs_argument" in action:
+        _text(action["needs_argument"], where + ": needs_argument", "what the container's own command must name to read the file")
+    for number, step in enumerate(action["do"], 1):
+        here = "%s: step %d" % (where, number)
+        kind = _kind(_mapping(step, here), (*SPECS, "wait", "manual"), COMMON, here)
+        if kind not in BEFORE_START or (kind == "command" and _mapping(step[kind], here).get("in") != "host"):
+            _wrong(here, "the container does not run yet: only file, redis and command with in: host")
+        if set(step) & {"requires_state", "unless_state", "foreach"}:
+            _wrong(here, "the component does not run yet, so it has no state and no rows")
 
 
 def _guards(holder: Mapping[str, Any], where: str, sources: set[str]) -> None:
@@ -395,7 +413,13 @@ def plan(entry: Mapping[str, Any], act: str, given: Mapping[str, Any] | None = N
     known = _values(name, entry, numbers, definition, where)
     parts = _parts(definition, act)
     _names_are_known(parts, known, definition.get("products") or {}, where, act)
-    if act == "resume" and "size" in known and not any("size" in step.get("when", []) for step in parts.get("resume", {}).get("do", [])):
+    if act == "prepare" and "size" in known and act not in parts:
+        words = "the adapter %s cannot put a smaller size in place before the start, so it would begin at its full size. Nothing was sent"
+        _wrong(where, words % adapter["kind"])
+    if act == "prepare" and "size" in known and not sizes(parts[act], definition):
+        _wrong(where, "prepare of the adapter %s writes no size. Nothing was sent" % adapter["kind"])
+    takes = "prepare" in definition or any("size" in step.get("when", []) for step in parts.get("resume", {}).get("do", []))
+    if act == "resume" and "size" in known and not takes:
         _wrong(where, "the adapter %s has no step for a smaller size, so it would trade at its full size. Nothing was sent" % adapter["kind"])
     _endpoint_fits(parts, endpoint, where)
     text = str(venue.get("name") or entry.get("venue") or "")
@@ -413,6 +437,12 @@ def plan(entry: Mapping[str, Any], act: str, given: Mapping[str, Any] | None = N
         },
         secrets,
     )
+
+
+def sizes(action: Mapping[str, Any], definition: Mapping[str, Any]) -> bool:
+    """True if a step of an action writes the size, or a product of it."""
+    made = {name for name, factors in (definition.get("products") or {}).items() if "size" in factors} | {"size"}
+    return any(values.names({k: v for k, v in step.items() if k != "when"}) & made for step in action.get("do", []))
 
 
 def _secret(holder: Mapping[str, Any], key: str, where: str, name: str, secrets: dict[str, str], environ: Mapping[str, str]) -> dict[str, str]:

@@ -126,7 +126,7 @@ def test_examples_in_the_documentation_are_valid():
     for block in blocks:
         for one in (block or {}).get("andon_components", []):
             for act in adapters.ACTIONS:
-                given = {"size": 0.5} if act == "resume" and one["adapter"]["kind"] == "freqtrade" else {}
+                given = {"size": 0.5} if act in ("prepare", "resume") and one["adapter"]["kind"] == "freqtrade" else {}
                 adapters.plan(one, act, given, environ={"ANDON_FT_PASSWORD": "x", "ANDON_REDIS_PASSWORD": "x"})
             checked += 1
     assert checked >= 3
