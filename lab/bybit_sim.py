@@ -18,7 +18,7 @@ nothing is filled by itself but a market order that closes a position. Everythin
     GET  /admin/orders            every open order, whatever the faults say
     GET  /admin/faults            the faults that are on, and how many new orders hold_create keeps
     POST /admin/faults            {"mode": "lie_cancel", "value": 1}; {"mode": null} ends them all
-    POST /admin/reset             {}: no orders, no positions, no faults
+    POST /admin/reset             {}: no orders, positions, trades or faults
     POST /admin/orders            an order as /v5/order/create takes it, without a signature
     POST /admin/fill              {"orderId", "qty"}: a part of a resting order is filled
     POST /admin/stream            {"open": true}: the account's private stream with the topic dcp; {"open": false, "ago": 5}: gone for 5 s
@@ -29,7 +29,7 @@ The faults (value): `down` closes connections without an answer; `slow` (seconds
 `slow_cancel` (seconds) the same for cancels only; `hold_create` (seconds at most) takes new orders in only when the fault ends,
 whoever has been killed meanwhile; `partial` (share) of a closing order is filled, and the rest ends; `lose_answer` does what a new order
 asks and closes the connection; `lose_order` only closes it; `error500`; `rate_limit`; `bad_key`; `skew` (seconds) the venue's clock is ahead;
-`reject_cancel` refuses every cancel; `lie_cancel` answers OK and does nothing; `appear` (count) places that many new
+`reject_cancel` (code; 1: 10016) refuses every cancel; `lie_cancel` answers OK and does nothing; `appear` (count) places that many new
 orders after the next cancels, one each; `lie_switch` answers OK to the dead man's switch and sets nothing.
 
 Standard library only, Python 3.11 or newer.
@@ -214,9 +214,12 @@ class Account:
             self.held -= 1
 
     def reset(self) -> None:
-        """No orders, no positions, no faults."""
+        """No orders, no positions, no trades, no faults; the dead man's switch as a new account has it."""
         with self._lock:
             self.faults.clear()
+            self.windows = {"SPOT": 10, "DERIVATIVES": 10}
+            self._stream_gone = None
+            self.executions.clear()
             self._orders.clear()
             self._positions.clear()
             self._past.clear()
@@ -292,7 +295,7 @@ class Account:
             if order is None or order["symbol"] != asked.get("symbol") or order["category"] != asked.get("category"):
                 raise Refused(110001, "order not exists or too late to cancel")
             if self._really():
-                del self._orders[order["orderId"]]
+                self._end(order, "Cancelled")
             self._appear(order)
             return {"orderId": order["orderId"], "orderLinkId": order["orderLinkId"]}
 
@@ -308,15 +311,20 @@ class Account:
             really = self._really()
             for order in found:
                 if really:
-                    del self._orders[order["orderId"]]
+                    self._end(order, "Cancelled")
             if found:
                 self._appear(found[0])
             rows = [{"orderId": o["orderId"], "orderLinkId": o["orderLinkId"]} for o in found]
             return {"list": rows, "success": "1"}
 
+    def _end(self, order: dict[str, Any], status: str) -> None:
+        """An order that is open no longer."""
+        del self._orders[order["orderId"]]
+        order["orderStatus"] = status
+
     def _really(self) -> bool:
         if "reject_cancel" in self.faults:
-            raise Refused(10016, "Server error: cancels are refused")
+            raise Refused(int(self.faults["reject_cancel"]) if self.faults["reject_cancel"] > 1 else 10016, "Server error: cancels are refused")
         return "lie_cancel" not in self.faults
 
     def _appear(self, like: Mapping[str, Any]) -> None:
