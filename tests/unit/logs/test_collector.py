@@ -115,6 +115,16 @@ def test_a_slow_log_is_stopped_and_its_newest_lines_are_fetched(host):
     assert item(manifest, "containers/quick.stdout.log")["status"] == "ok"
 
 
+def test_after_the_hosts_deadline_nothing_more_is_read_and_that_is_said(host):
+    host.add("x", STAMP % 1 + "zqlate\n")
+    (host.files / "bot.log").write_text("2026-11-22T03:00:00Z zqlate\n")
+    manifest, _files, raw = collect(host, host_deadline=0.0)
+    for one in manifest["items"]:
+        if one["source"].endswith("bot.log") or one["name"].startswith("containers/") or one["name"] == "system/disk.txt":
+            assert one["status"] == "timeout" and "deadline of 0 s had passed" in one["error"]
+    assert len([one for one in manifest["items"] if one["status"] == "timeout"]) > 8 and b"zqlate" not in raw
+
+
 def test_one_failing_source_fails_alone(host):
     host.add("mute", none=True)
     host.add("good", STAMP % 1 + "x\n")
@@ -165,6 +175,53 @@ def test_files_honour_the_window_or_say_that_they_cannot(host):
     assert found["plain.log"][1].startswith("not honoured") and found["mixed.log"][1].startswith("not honoured")
     assert found["iso.log.2"][0] == b"2026-11-22T03:10:00Z zipped\n" and found["iso.log.2"][1].startswith("not honoured")
     assert "iso.log.1" not in found and any("iso.log.1" in one["source"] for one in manifest["skipped"])
+
+
+@pytest.mark.parametrize("how", ["grows", "is cut off", "is rotated"])
+def test_a_file_that_changes_while_it_is_read_gives_what_it_had(host, monkeypatch, how):
+    """What is written after the file was opened is not in the item; what was taken away is no error of the others."""
+    path = host.files / "bot.log"
+    lines = [b"2026-11-22T03:%02d:00Z line\n" % n for n in range(30)]
+    path.write_bytes(b"".join(lines))
+    (host.files / "other.log").write_bytes(lines[0])
+    opened = collector.open_log
+
+    def meanwhile(name):
+        found = opened(name)
+        if name == str(path) and how == "grows":
+            with path.open("ab") as out:
+                out.write(b"2026-11-22T03:59:00Z password=" + CANARY.encode())
+        elif name == str(path) and how == "is cut off":
+            os.truncate(path, len(lines[0]) * 10 + 5)
+        elif name == str(path):
+            path.rename(host.files / "bot.log.old")
+            path.write_bytes(b"2026-11-22T03:58:00Z new\n")
+        return found
+
+    monkeypatch.setattr(collector, "open_log", meanwhile)
+    manifest, files, raw = collect(host)
+    one = next(one for one in manifest["items"] if one["name"].endswith("bot.log"))
+    wanted = b"".join(lines)[: len(lines[0]) * 10 + 5] if how == "is cut off" else b"".join(lines)
+    assert files[one["file"]] == wanted and one["status"] == "ok" and CANARY.encode() not in raw
+    assert any(name.endswith("other.log") and text == lines[0] for name, text in files.items())
+
+
+def test_a_file_that_may_not_be_read_is_declared(host, monkeypatch):
+    (host.files / "private.log").write_text("2026-11-22T03:00:00Z x\n")
+    (host.files / "bot.log").write_text("2026-11-22T03:00:00Z y\n")
+    ordinary = os.open
+
+    def refuse(path, *args, **more):
+        if str(path).endswith("private.log"):
+            raise PermissionError(13, "Permission denied", path)
+        return ordinary(path, *args, **more)
+
+    # Tests run as root, whom no mode keeps out.
+    monkeypatch.setattr(os, "open", refuse)
+    manifest, files, _raw = collect(host)
+    one = next(one for one in manifest["items"] if one["name"].endswith("private.log"))
+    assert one["status"] == "failed" and one["error"] == "Permission denied" and "file" not in one
+    assert any(text.endswith(b"y\n") for text in files.values())
 
 
 @settings(max_examples=60, deadline=None)
