@@ -243,6 +243,7 @@ class Account:
             price = order["price"]
             worth = str(part * Decimal(price))
             self.hold({"symbol": order["symbol"], "side": order["side"], "size": qty, "avgPrice": price, "markPrice": price, "positionValue": worth})
+
     # The dead man's switch
 
     def stream(self, is_open: bool, ago: float = 0) -> None:
