@@ -9,6 +9,7 @@ from .rolling import folded
 from .text import clean, plural
 from .venue_words import REFUSED, UNKNOWN
 
+BULK = {"all": "everything in one call", "list": "a list of orders in one call", "none": "one by one"}
 GOOD = ("SET", "DISARMED", "WOULD SET")
 
 
@@ -45,9 +46,11 @@ def table(rows: list[dict[str, Any]]) -> dict[str, Any]:
     for row in rows:
         switch = row["switch"]
         words = "%s (%s)" % (switch["switch"], switch["kind"]) if switch["kind"] else switch["switch"]
-        trigger = "/".join("%s %s" % (kind, row["trigger"][kind]) for kind in sorted(row["trigger"]))
-        summary.append("%-15s switch %-20s bulk cancel %-5s trigger list %s" % (clean(row["exchange"], 15), words, row["bulk"], trigger))
+        trigger = "/".join(row["trigger"][kind] for kind in ("spot", "swap"))
+        summary.append("%-14s switch %-19s bulk %-4s trigger %s" % (clean(row["exchange"], 14), words, row["bulk"], trigger))
         detail.append("%s: switch: %s%s" % (row["exchange"], switch["words"], ", %s" % switch["method"] if switch["method"] else ""))
+        detail.append("%s: cancel in bulk: %s" % (row["exchange"], BULK[row["bulk"]]))
+        detail.append("%s: list of conditional orders: %s" % (row["exchange"], ", ".join("%s %s" % pair for pair in sorted(row["trigger"].items()))))
         for said in ("yes", "emulated", "no", "unknown"):
             some = [method for method, value in row["has"].items() if value == said]
             if some:

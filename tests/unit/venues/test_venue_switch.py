@@ -220,6 +220,7 @@ def test_the_table_is_ccxts_own():
     assert rows["bybit"]["trigger"]["swap"] == "yes" and rows["bybit"]["has"]["setPositionMode"] == "yes"
     report = venue_switch_report.table(list(rows.values()))
     assert report["ok"] and all(len(line) <= 80 for line in report["summary"]) and "switch unified (stream)" in report["summary"][0]
+    assert all(line.rpartition("trigger ")[2].count("/") == 1 and not line.endswith("…") for line in report["summary"]), report["summary"]
     with pytest.raises(ConfigError, match="did you mean bybit"):
         venue_switch.capabilities("bybitt")
 
