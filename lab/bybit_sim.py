@@ -6,8 +6,8 @@
 FILE is JSON, {"NAME": {"key": "...", "secret": "..."}}: a secret has no place in an argv.
 
 Written after the public documentation of the API and the requests that ccxt sends. Signatures (X-BAPI-SIGN), the receive window
-and the key are checked as the venue does. Two linear futures and one spot market exist; orders rest until they are cancelled;
-only a market order that closes a position is filled. Everything is in memory.
+and the key are checked as the venue does. Two linear futures and one spot market exist; orders rest until they are cancelled,
+nothing is filled by itself but a market order that closes a position. Everything is in memory.
 
     GET  /v5/market/time  /v5/market/instruments-info  /v5/system/status
     GET  /v5/user/query-api  /v5/account/info  /v5/account/wallet-balance  /v5/asset/coin/query-info
@@ -18,6 +18,7 @@ only a market order that closes a position is filled. Everything is in memory.
     POST /admin/faults            {"mode": "lie_cancel", "value": 1}; {"mode": null} ends them all
     POST /admin/reset             {}: no orders, no positions, no faults
     POST /admin/orders            an order as /v5/order/create takes it, without a signature
+    POST /admin/fill              {"orderId", "qty"}: a part of a resting order is filled
     POST /admin/positions         {"symbol", "side": "Buy", "size", "avgPrice", "markPrice"}
 
 The faults (value): `down` closes connections without an answer; `slow` (seconds) does what was asked and answers later;
@@ -48,25 +49,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-MODES = (
-    "down",
-    "slow",
-    "slow_cancel",
-    "hold_create",
-    "partial",
-    "lose_answer",
-    "lose_order",
-    "error500",
-    "rate_limit",
-    "bad_key",
-    "skew",
-    "reject_cancel",
-    "lie_cancel",
-    "appear",
-)
+MODES = ("down", "slow", "slow_cancel", "hold_create", "error500", "rate_limit", "bad_key", "skew", "reject_cancel", "lie_cancel", "appear")
 BODY_LIMIT = 1024 * 1024  # bytes
 PAGE, PAGE_MOST = 20, 50  # open orders in one answer: the API's default and its greatest
 REMEMBERED = 10_000  # requests, and client order ids, that are kept
+MODES += ("partial", "lose_answer", "lose_order")  # of orders
 
 
 class Refused(Exception):
@@ -232,6 +219,16 @@ class Account:
     def open(self) -> list[dict[str, Any]]:
         with self._lock:
             return list(self._orders.values())
+
+    def fill(self, order_id: str, qty: str) -> None:
+        """Fills a part of a resting order: the rest goes on resting, and the position grows. KeyError for an unknown order."""
+        with self._lock:
+            order, part = self._orders[order_id], Decimal(qty)
+            order.update(leavesQty=str(Decimal(order["leavesQty"]) - part), cumExecQty=str(Decimal(order["cumExecQty"]) + part), avgPrice=order["price"])
+            order["orderStatus"] = "PartiallyFilled"
+            price = order["price"]
+            worth = str(part * Decimal(price))
+            self.hold({"symbol": order["symbol"], "side": order["side"], "size": qty, "avgPrice": price, "markPrice": price, "positionValue": worth})
 
     # The API
 
@@ -407,6 +404,12 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/admin/positions" and body:
             account.hold(body)
             self._send(200, {})
+        elif path == "/admin/fill" and body:
+            try:
+                account.fill(str(body["orderId"]), str(body["qty"]))
+                self._send(200, {})
+            except KeyError as error:
+                self._send(400, {"error": "unknown: %s" % error})
         elif path == "/admin/reset" and body is not None:
             account.reset()
             self._send(200, {})

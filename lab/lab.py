@@ -191,7 +191,7 @@ def start_venue(tag: str, venue: str) -> str:
     """
     name = f"venue-{venue}"
     command = ["python3", "/opt/lab/bybit_sim.py", "--host", "0.0.0.0", "--port", str(VENUE_PORT), "--keys", "/opt/lab/keys.json", "--account", venue]
-    start(name, tag, command, "--init", "-p", f"127.0.0.1::{VENUE_PORT}")
+    start(name, tag, command, "-p", f"127.0.0.1::{VENUE_PORT}")
     return address(container(name))
 
 
@@ -247,6 +247,26 @@ def ask_venue(url: str, what: str, body: dict[str, Any] | None = None) -> dict[s
 def open_orders(url: str) -> list[dict[str, Any]]:
     """What rests at a venue, whatever its faults make it say."""
     return ask_venue(url, "orders")["orders"]
+
+
+def wait_for_orders(seconds: float = 60) -> dict[str, list[dict[str, Any]]]:
+    """What rests at each venue, once strategies of every host have an order there.
+
+    Args:
+        seconds: a guard; they tick twice a second.
+
+    Raises:
+        LabError: they did not come.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        found = {venue: open_orders(url) for venue, url in venue_urls().items()}
+        if all(any(f"{PREFIX}{host}-" in order["orderLinkId"] for order in some) for some in found.values() for host in HOSTS):
+            return found
+        if time.monotonic() > end:
+            links = {venue: [order["orderLinkId"] for order in some] for venue, some in found.items()}
+            raise LabError(f"no orders of every host at the venues after {seconds:g} s: {links}")
+        time.sleep(0.1)
 
 
 def write_inventory(addresses: dict[str, str], keys: dict[str, dict[str, str]]) -> None:

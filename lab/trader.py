@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The program in the lab's trading containers: it really trades at the lab's venue, and misbehaves when told to.
 
-    python3 trader.py --name strat-a --venue http://venue:8080 --keys FILE [--account ACC] [--role strategy|adapter|data]
+    python3 trader.py --name strat-a --venue http://venue:8080 --accounts FILE [--account ACC] [--role strategy|adapter|data]
     python3 trader.py --check [--port 9000]                 for a health check: exit 0 if healthy, else 1
     python3 trader.py --control '{"do": "hang"}' [--port 9000]   the switch, from inside the container
 
@@ -511,19 +511,19 @@ def from_environment(words: str) -> Iterator[dict[str, Any]]:
         yield {**request, "kind": kind} if kind else request
 
 
-def keys_of(options: argparse.Namespace) -> tuple[str, str]:
+def key_of(options: argparse.Namespace) -> tuple[str, str]:
     """Key and secret of the account; empty ones if no file was given.
 
     Raises:
         ValueError: the file cannot be read, or does not have them.
     """
-    if not options.keys:
+    if not options.accounts:
         return "", ""
     try:
-        one = json.loads(options.keys.read_text())[options.account]
+        one = json.loads(options.accounts.read_text())[options.account]
         return str(one["key"]), str(one["secret"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"--keys {options.keys} has no key and secret for {options.account} ({type(error).__name__})") from None
+        raise ValueError(f"--accounts {options.accounts} has no key and secret for {options.account} ({type(error).__name__})") from None
 
 
 class Trader:
@@ -533,11 +533,12 @@ class Trader:
         self.name, self.role, self.every = options.name, options.role, options.every
         self.log = Log(options.name, options.log_dir)
         self.faults = Faults(self.log, options.log_dir)
-        self.venue = VenueClient(options.venue, *keys_of(options)) if options.venue else None
+        self.venue = VenueClient(options.venue, *key_of(options)) if options.venue else None
         self.strategy: Strategy | None = None
         if self.role == "strategy" and self.venue:
             order = {"symbol": options.symbol, "side": "Buy", "orderType": "Limit", "qty": "0.01", "price": f"{options.price:.12g}"}
-            self.strategy = Strategy(self.name, self.venue, order, self.log, options.prefix)
+            prefix = f"{options.prefix}{options.instance}-" if options.instance else options.prefix
+            self.strategy = Strategy(self.name, self.venue, order, self.log, prefix)
         self.ticks = 0
         self._last = time.monotonic()
         self._stopping = threading.Event()
@@ -721,9 +722,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--name", help="the component's name; also the log file's and the default account's")
     parser.add_argument("--role", choices=("strategy", "adapter", "data"), default="strategy")
     parser.add_argument("--venue", help="http://host:port of the lab's venue; a strategy needs it")
-    parser.add_argument("--keys", type=Path, help="JSON with the account's key and secret; a strategy needs it")
+    parser.add_argument("--accounts", type=Path, help="JSON with the account's key and secret; a strategy needs it")
     parser.add_argument("--account", default="main", help="whose key of the file to take (default: main)")
     parser.add_argument("--prefix", default="", help="of the client order ids")
+    parser.add_argument("--instance", default="", help="where it runs; the client order ids name it after the prefix")
     parser.add_argument("--symbol", default="BTCUSDT")
     parser.add_argument("--price", type=positive, default=54_000.0, help="of the orders; far enough off to rest")
     parser.add_argument("--every", type=positive, default=0.5, metavar="SECONDS", help="between two ticks")
@@ -739,8 +741,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         return options
     if not options.name or not NAME.match(options.name):
         parser.error("--name is needed: letters, digits and _.- only, 64 at most")
-    if options.role == "strategy" and not (options.venue and options.keys):
-        parser.error("a strategy needs --venue http://host:port and --keys FILE")
+    if options.role == "strategy" and not (options.venue and options.accounts):
+        parser.error("a strategy needs --venue http://host:port and --accounts FILE")
     return options
 
 

@@ -82,7 +82,8 @@ def test_unreachable_and_silent_hosts_save_nobody(lab):
     assert result.code == 2, result
     assert lab.verdicts(result) == {"host-a": "UNKNOWN", "host-b": "UNKNOWN", "host-c": "HALTED"}
     lab.assert_halted("host-c")
-    assert "1/3 HALTED, 2 UNKNOWN" in result.report["headline"]
+    # Two hosts still trade, so what the venues' last list shows is a matter of luck; it never changes the count of hosts.
+    assert result.report["headline"].startswith("1/3 HALTED") and "2 UNKNOWN (host-a: " in result.report["headline"], result
 
 
 def test_sshd_dies_in_the_middle_and_the_stop_goes_on(lab):

@@ -43,7 +43,7 @@ def configure(fleet, venue, *components):
     inventory = json.loads(fleet.inventory.read_text())
     credentials = {"api_key": "KEY-1", "secret_env": "LAB_VENUE_SECRET"}
     options = {"fetchMarkets": {"types": ["linear"]}}
-    one = {"name": "main", "ccxt": "bybit", "credentials": credentials, "sections": [{"type": "swap"}], "urls": venue.url, "timeout_s": 5, "options": options}
+    one = {"name": "main", "ccxt": "bybit", "credentials": credentials, "sections": [{"type": "swap"}], "urls": venue.url, "timeout_s": 20, "options": options}
     inventory["trading"]["vars"] = {"andon_venue_budget": 60, "andon_close_budget": 60, "andon_venues": [one], "andon_components": list(components)}
     fleet.inventory.write_text(json.dumps(inventory))
 

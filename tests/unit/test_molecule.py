@@ -12,7 +12,7 @@ SCENARIOS = sorted(p.parent for p in (ROOT / "tests" / "molecule").glob("*/molec
 
 
 def test_the_verbs_whose_end_state_is_on_hosts_have_one():
-    assert {"emergency_stop", "resume", "kill_strategy", "restart", "limit_memory"} <= {scenario.name for scenario in SCENARIOS}
+    assert {"emergency_stop", "resume", "kill_strategy", "restart", "limit_memory", "emergency_stop_at_venues"} <= {scenario.name for scenario in SCENARIOS}
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)

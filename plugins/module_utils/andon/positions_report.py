@@ -172,9 +172,8 @@ def closed(rows: Sequence[dict[str, Any]], found: Mapping[str, Any], check: bool
     for row in rows:
         below.append(closing.line(row))
         sent = "order %s (%s)" % (row["client_id"], row["outcome"]) if row["sent"] else "nothing was sent"
-        below.append(
-            "  %s %s: held %s before, %s after; %s" % (clean(row["venue"], 30), clean(row["symbol"], 60), row["before"] or "?", row["after"] or "?", sent)
-        )
+        held = "held %s before, %s after" % (row["before"] or "?", row["after"] or "?") if row["sent"] else "held now: %s" % (row["before"] or "?")
+        below.append("  %s %s: %s; %s" % (clean(row["venue"], 30), clean(row["symbol"], 60), held, sent))
     then = []
     if rows and not check:
         then.append("andon positions   (both sides again)")

@@ -369,10 +369,9 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def line(row: Mapping[str, Any]) -> str:
     """A row on one line of 80 columns."""
-    if row["local"] is None and row["actual"] is None:
-        sizes = row["why"]
-    else:
-        sizes = "ours %s, venue %s%s" % (row["local"] or "-", row["actual"] or "-", "; " + row["why"] if row["why"] else "")
+    sizes = "ours %s, venue %s" % (row["local"] or "-", row["actual"] or "-")
+    if row["verdict"] in (UNKNOWN, UNCLAIMED) and row["why"]:  # the reason says more than the sizes, and a line is cut at its end
+        sizes = row["why"] if row["local"] is None and row["actual"] is None else "%s; %s" % (row["why"], sizes)
     return "%-12s %s %-20s %s" % (row["verdict"], clean(row["venue"], 10).ljust(10), clean(row["symbol"], 20), sizes)
 
 

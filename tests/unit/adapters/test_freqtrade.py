@@ -37,7 +37,7 @@ def bot():
     server.close()
 
 
-def act(bot, name, engine=None, budget=5.0, check=False, in_stop=False, password=PASSWORD, **given):
+def act(bot, name, engine=None, budget=20.0, check=False, in_stop=False, password=PASSWORD, **given):
     entry = {
         "name": "ft-momentum",
         "strategy": "momentum",
@@ -70,7 +70,7 @@ def test_a_halt_locks_pauses_and_believes_only_the_worker(bot):
 def test_an_acknowledged_pause_that_the_loop_does_not_follow_is_not_proven(bot):
     bot.turn("paused"), bot.turn("running")  # an old line of the worker proves nothing
     bot.faults["slow_loop"] = 30
-    row = act(bot, "halt", budget=0.8)
+    row = act(bot, "halt", budget=1.5)
     assert row["state"] == "paused" or row["state"] == "", "the API says so at once"
     assert row["proven"] is False and "no line like" in row["why"]
 
@@ -84,7 +84,7 @@ def test_a_stopped_bot_is_never_paused_because_that_starts_it(bot):
 
 def test_a_state_that_cannot_be_read_sends_the_lock_and_not_the_pause(bot):
     bot.faults["hang"] = "/show_config"
-    row = act(bot, "halt", in_stop=True, budget=1)
+    row = act(bot, "halt", in_stop=True, budget=1.5)
     assert bot.posted() == [("POST", "/locks")] and row["outcome"] == "failed" and "state could not be read" in row["why"]
 
 
@@ -171,7 +171,7 @@ def test_a_smaller_resume_writes_validates_reloads_and_lifts_the_lock_last(bot):
 def test_a_bot_that_does_not_take_the_size_keeps_its_lock(bot):
     act(bot, "halt")
     bot.calls.clear()
-    row = act(bot, "resume", budget=1, size=0.25)  # its command line does not name the file: reload_config makes it RUN at full size
+    row = act(bot, "resume", budget=1.5, size=0.25)  # its command line does not name the file: reload_config makes it RUN at full size
     assert bot.posted() == [("POST", "/reload_config")] and bot.locks, "the lock is what still holds it"
     assert row["outcome"] == "failed" and "not yet" in row["why"]
 
@@ -186,5 +186,5 @@ def test_check_mode_sends_nothing_and_a_wrong_password_says_so(bot):
 
 def test_in_a_stop_only_the_steps_are_sent(bot):
     bot.faults["slow_loop"] = 30
-    row = act(bot, "halt", in_stop=True, budget=2)
+    row = act(bot, "halt", in_stop=True)
     assert row["outcome"] == "ok" and [step["step"] for step in row["steps"]] == ["lock all pairs", "pause"], "the stop itself is the proof"

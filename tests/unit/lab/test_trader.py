@@ -116,7 +116,7 @@ def strategy(trader, venue, tmp_path):
     """Starts a strategy with a good key."""
     keys = tmp_path / "keys.json"
     keys.write_text(json.dumps({"main": {"key": "KEY", "secret": "SECRET"}}))
-    return lambda *arguments: trader("--venue", venue.url, "--keys", str(keys), "--prefix", "lab-", *arguments)
+    return lambda *arguments: trader("--venue", venue.url, "--accounts", str(keys), "--prefix", "lab-", "--instance", "h1", *arguments)
 
 
 FOREIGN = {"symbol": "BTCUSDT", "side": "Buy", "orderType": "Limit", "qty": "1", "price": "1", "orderLinkId": "foreign"}
@@ -134,7 +134,7 @@ def test_strategy_trades_logs_and_takes_its_orders_off_on_sigterm(strategy, venu
     counts = {len(venue.account.open()) - 60 for _ in range(20)}
     assert counts <= {1, 2}, "one or two of its own, beside the foreign ones"
     (newest, *_) = reversed(venue.account.open())
-    assert re.fullmatch(r"lab-strat-a-[0-9a-f]{6}-\d+", newest["orderLinkId"])
+    assert re.fullmatch(r"lab-h1-strat-a-[0-9a-f]{6}-\d+", newest["orderLinkId"])
     status, health = program.health()
     assert (status, health["status"]) == (200, "ok") and health["ticks"] > 0
     program.term()
@@ -223,7 +223,7 @@ def test_an_order_that_is_held_back_rests_after_its_strategy_was_killed(strategy
 def test_a_wrong_secret_is_refused_and_a_missing_one_is_said(trader, venue, tmp_path):
     with pytest.raises(VenueError, match="10004"):
         VenueClient(venue.url, "KEY", "wrong").open_orders("BTCUSDT")
-    program = trader("--venue", venue.url, "--keys", str(tmp_path / "nothing"))
+    program = trader("--venue", venue.url, "--accounts", str(tmp_path / "nothing"))
     assert program.ended() == 2 and "has no key and secret for main (FileNotFoundError)" in program.err.read_text()
 
 

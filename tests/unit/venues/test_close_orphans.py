@@ -40,7 +40,7 @@ def hold(server, symbol="BTCUSDT", side="Buy", size="0.5", mark="110", **more):
 
 def entry(server):
     options = {"fetchMarkets": {"types": ["linear"]}}
-    shape = {"name": "main", "ccxt": "bybit", "sections": [{"type": "swap"}], "urls": server.url, "timeout_s": 5, "options": options}
+    shape = {"name": "main", "ccxt": "bybit", "sections": [{"type": "swap"}], "urls": server.url, "timeout_s": 20, "options": options}
     return {**shape, "credentials": {"api_key": "KEY-1", "secret": "SECRET-1"}}
 
 

@@ -201,7 +201,7 @@ def venue():
 
 def entry(server, **more):
     options = {"fetchMarkets": {"types": ["linear", "spot"]}}
-    shape = {"name": "main", "ccxt": "bybit", "sections": [{"type": "swap"}], "urls": server.url, "timeout_s": 2, "options": options}
+    shape = {"name": "main", "ccxt": "bybit", "sections": [{"type": "swap"}], "urls": server.url, "timeout_s": 20, "options": options}
     return {**shape, "credentials": {"api_key": "KEY-1", "secret": "SECRET-1"}, **more}
 
 

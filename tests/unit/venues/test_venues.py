@@ -82,6 +82,15 @@ def test_stops_are_kept_and_nothing_is_cancelled_in_bulk_beside_them(venue):
     assert one(venue, keep_stops=False)["verdict"] == "CANCELLED" and venue.account.open() == []
 
 
+def test_the_rest_of_a_partly_filled_order_is_cancelled_and_what_was_filled_is_a_position_without_a_stop(venue):
+    (order,) = place(venue, 1)
+    venue.account.fill(order, "0.004")
+    assert one(venue, cancel=False)["remaining"][0]["remaining"] == 0.006
+    row = one(venue)
+    assert row["verdict"] == "CANCELLED" and row["gone"] == [order] and venue.account.open() == []
+    assert [(p["contracts"], p["protected"]) for p in row["positions"]] == [(0.004, "none")] and row["unprotected"] == ["BTC/USDT:USDT"]
+
+
 def test_what_takes_profit_protects_nothing(venue):
     venue.account.hold({"symbol": "BTCUSDT", "side": "Buy", "size": "0.01", "avgPrice": "100", "markPrice": "101", "positionValue": "1"})
     stop_order(venue, triggerPrice="120", triggerDirection=1)
