@@ -215,7 +215,7 @@ class ActionModule(ActionBase):
             return []
         from ansible.module_utils.andon import adapter_stop
 
-        here = [one["name"] for one in host.before.values() if one.get("was_running")]
+        here = {one["name"]: str(one.get("status", "")) for one in host.before.values() if one.get("was_running")}
         if mode == "now":
             return adapter_stop.rows(adapter_stop.not_asked(task_vars["andon_components"]), [], "skipped", "mode now freezes at once", here)
         if check:

@@ -387,7 +387,9 @@ class Action:
 
         def look():
             if kind == "container_log":
-                code, out, err = self.place.engine.run("logs", "--since", "%.3f" % self.began, self.plan["name"], deadline=max(self.left(), 0.1))
+                code, out, err = self.place.engine.run(
+                    "logs", "--since", "%.3f" % self.began, "--tail", "2000", self.plan["name"], deadline=max(self.left(), 0.1)
+                )
                 texts = (out + err).splitlines()
             else:
                 outcome, answer = self._ask(how)

@@ -102,12 +102,12 @@ def parse(text: str) -> dict[str, Any]:
     return result
 
 
-def rows(prepared: Prepared, answers: list[str], outcome: str, why: str, here: list[str]) -> list[dict[str, Any]]:
+def rows(prepared: Prepared, answers: list[str], outcome: str, why: str, here: Mapping[str, str]) -> list[dict[str, Any]]:
     """One row for each component with an adapter that ran on the host.
 
     Args:
-        prepared: what was sent. answers: the host's lines about adapters. outcome, why: of those without an answer. here: names of the
-            containers that ran.
+        prepared: what was sent. answers: the host's lines about adapters. outcome, why: of those without an answer. here: {name: status}
+            of the containers that ran.
     """
     found = {}
     for text in answers:
@@ -120,7 +120,9 @@ def rows(prepared: Prepared, answers: list[str], outcome: str, why: str, here: l
     for name in sorted(set(prepared.names) | set(prepared.bad)):
         if name not in here:
             continue
-        if name in prepared.bad:
+        if here[name] == "paused":
+            result.append(row(name, "skipped", "its container was frozen (paused) and cannot answer", prepared.kinds.get(name, "")))
+        elif name in prepared.bad:
             result.append(row(name, "failed", prepared.bad[name]))
         else:
             result.append(found.get(name) or row(name, outcome, why, prepared.kinds[name]))

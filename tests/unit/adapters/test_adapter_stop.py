@@ -55,7 +55,7 @@ def press(host, prepared, text=SCRIPT, shell="/bin/sh", env=None, program=None, 
 
 
 def rows(prepared, answer):
-    here = [one["name"] for one in answer.before.values()]
+    here = {one["name"]: one["status"] for one in answer.before.values()}
     return {one["component"]: one for one in adapter_stop.rows(prepared, answer.adapters, "unknown", "late", here)}
 
 
@@ -92,6 +92,15 @@ def test_poor_hosts(host, bot, tmp_path, python):
     answer = press(host, prepared, SCRIPT.replace(PATH_LINE, ""), str(tools / "sh"), {"PATH": str(tools)})
     assert stop.judge(answer)[0] == "HALTED", (answer.notes, answer.steps)
     assert answer.adapters_skipped == ("" if python else "no python3 on this host") and len(bot.locks) == (1 if python else 0)
+
+
+def test_a_frozen_one_is_not_asked_and_says_why(host, bot):
+    engine = host.read()
+    next(c for c in engine["containers"] if c["Name"] == "/momentum")["State"].update(Status="paused", Paused=True)
+    host.write(engine)
+    prepared = prepare(host, bot.url, "momentum")
+    row = rows(prepared, press(host, prepared))["momentum"]
+    assert row["outcome"] == "skipped" and "frozen" in row["why"] and bot.calls == []
 
 
 def test_a_name_is_no_part_of_another_and_what_a_host_says_is_cleaned(host, bot):
