@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import types
+from pathlib import Path
 
 import pytest
 
@@ -246,3 +249,57 @@ def test_a_plan_of_another_run_is_none_and_the_most_approvals_count():
     for size in ("0", "-1", "1.5", "nan", "x", "inf"):
         with pytest.raises(ValueError, match="above 0 and at most 1"):
             resume_run.size_of(size)
+
+
+# The step on one host
+
+
+def step(monkeypatch, answers, *, size=0.25):
+    """The action's start() with the module and the adapters replaced: (its result, what was called in which order)."""
+    path = Path(resume.__file__).parents[2] / "action" / "resume_host.py"
+    spec = importlib.util.spec_from_file_location("resume_host_action", path)
+    plugin = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(plugin)
+    action = object.__new__(plugin.ActionModule)
+    action._task = types.SimpleNamespace(check_mode=False)
+    calls = []
+
+    def module(args, task_vars):
+        calls.append((args["state"], args.get("size")))
+        return {"changed": True, "andon_progress": "OK started 2 of 2, healthy", **answers.get(args["state"], {})}
+
+    def adapter(act, names, values, task_vars):
+        calls.append((act, {name: values[name].get("size") for name in names}))
+        good = {"outcome": "ok", "why": "", "proven": True, "steps": []}
+        return [{**good, "component": name, **answers.get(act, {})} for name in names]
+
+    monkeypatch.setattr(action, "module", module, raising=False)
+    monkeypatch.setattr(action, "adapters", adapter, raising=False)
+    rows = [row("feed", "data"), row("bot", **({"sized_by": "freqtrade"} if size else {})), row("gate", "gateway"), row("off", start=False)]
+    known = {"adapters": {"bot": able(), "gate": able(), "feed": able(resumes=False), "off": able()}}
+    args = {"state": "started", "expected": {"containers": rows}}
+    return action.start(args, {"incident": "inc", "size": size}, {"__andon_resume_sizes": known}), calls
+
+
+def test_the_size_is_noted_and_in_place_before_the_start_and_the_software_is_let_go_after_it(monkeypatch):
+    result, calls = step(monkeypatch, {})
+    assert calls == [("sized", 0.25), ("prepare", {"bot": 0.25}), ("started", None), ("resume", {"bot": 0.25, "gate": None})]
+    assert not result.get("failed") and result["sizes"][0]["proven"] and result["andon_progress"].endswith("size 0.25: bot")
+    result, calls = step(monkeypatch, {}, size=None)
+    assert calls == [("prepare", {}), ("started", None), ("resume", {"bot": None, "gate": None})] and result["sizes"] == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "last", "words"),
+    [
+        ({"sized": {"failed": True, "msg": "the plan no longer matches this host"}}, "sized", "no longer matches"),
+        ({"prepare": {"proven": False}}, "prepare", "the size is not in place: bot NOT PROVEN"),
+        ({"prepare": {"outcome": "unknown"}}, "prepare", "UNKNOWN"),
+        ({"started": {"failed": True, "msg": "bot is not healthy"}}, "started", "bot is not healthy"),
+        ({"resume": {"outcome": "unknown", "why": "no answer"}}, "halted", "bot UNKNOWN: no answer"),
+        ({"resume": {"outcome": "unsupported"}, "halted": {"failed": True, "msg": "engine down"}}, "halted", "could NOT be halted again: engine down"),
+    ],
+)
+def test_a_part_that_fails_ends_the_start_and_what_runs_is_halted_again(monkeypatch, answers, last, words):
+    result, calls = step(monkeypatch, answers)
+    assert result["failed"] and words in result["msg"] and calls[-1][0] == last, (result, calls)
