@@ -16,5 +16,5 @@ def test_errors_per_minute_of_all_sources_together():
 
 def test_the_reports_carry_their_curves_for_the_post_mortem():
     assert health.report({}, health.LIMITS)["data"]["error_rate"] == []
-    assert triage.report({}, {}, [], 1000.0, 60.0, "1m")["data"]["error_rate"] == []
+    assert triage.report({}, {}, {}, [], 1000.0, 60.0, "1m")["data"]["error_rate"] == []
     assert leaks.report({}, {"h": "down"}, 5.0)["data"]["memory"] == []
