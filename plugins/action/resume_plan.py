@@ -116,6 +116,8 @@ class Facts:
         if adapters is None and (said.get("failed") or self.size is not None):
             self.reasons.append("%s: its adapters could not be looked at: %s" % (text.clean(host, 40), text.clean(said.get("msg") or "no result", 160)))
             return {}
+        if state.get("sizes_error"):
+            self.reasons.append("%s: %s. Next: correct or remove that file on the host" % (text.clean(host, 40), text.clean(state["sizes_error"], 200)))
         plain = resume.host_plan(latches, state["containers"])
         self.reasons += resume_adapters.refusals(host, plain["containers"], adapters or {}, self.size, state.get("sizes") or {})
         return resume.host_plan(latches, state["containers"], resume_adapters.sizes(plain["containers"], adapters or {}, self.size))

@@ -67,6 +67,10 @@ sizes:
   description: "Sizes that a resume put in place: {container id: {name, size, at, incident}}."
   returned: always
   type: dict
+sizes_error:
+  description: Why the sizes cannot be known, empty if they are.
+  returned: always
+  type: str
 releases:
   description: How many releases are recorded here.
   returned: always
@@ -142,10 +146,14 @@ def main():
             for one in read(p["host_state"])
         ]
         containers = [describe(c) for c in Engine(p["container_cli"]).covered(p["selectors"], p["components"], p["protected"])]
-        releases, sizes = recorded(p["host_state"]), read_sizes(p["host_state"])
+        releases = recorded(p["host_state"])
     except (EngineError, LatchError, OSError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, latches=latches, containers=containers, releases=releases, sizes=sizes)
+    try:
+        sizes, sizes_error = read_sizes(p["host_state"]), ""
+    except OSError as error:  # what is halted must be shown all the same; a resume refuses
+        sizes, sizes_error = {}, str(error)
+    module.exit_json(changed=False, sizes_error=sizes_error, latches=latches, containers=containers, releases=releases, sizes=sizes)
 
 
 if __name__ == "__main__":

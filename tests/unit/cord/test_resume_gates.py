@@ -254,13 +254,43 @@ def test_a_plan_of_another_run_is_none_and_the_most_approvals_count():
 # The step on one host
 
 
-def step(monkeypatch, answers, *, size=0.25):
-    """The action's start() with the module and the adapters replaced: (its result, what was called in which order)."""
-    path = Path(resume.__file__).parents[2] / "action" / "resume_host.py"
-    spec = importlib.util.spec_from_file_location("resume_host_action", path)
+def load_action(name):
+    """An action plugin's file, and its class without Ansible's own set-up."""
+    path = Path(resume.__file__).parents[2] / "action" / (name + ".py")
+    spec = importlib.util.spec_from_file_location(name + "_action", path)
     plugin = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(plugin)
-    action = object.__new__(plugin.ActionModule)
+    return plugin, object.__new__(plugin.ActionModule)
+
+
+@pytest.mark.parametrize(
+    ("answer", "delays", "low", "high"),
+    [
+        ("%.9f\n", [3.0, 0.1], 9.9, 10.1),  # the narrowest of the looks counts
+        ("%d\n", [0.1], 8.9, 11.1),  # BusyBox: only the second is known
+    ],
+)
+def test_a_clock_is_known_as_well_as_the_quickest_look_was(monkeypatch, answer, delays, low, high):
+    plugin, action = load_action("resume_clock")
+    now = [1_790_000_000.0]
+    left = list(delays)
+
+    def command(words):
+        now[0] += left.pop(0) if len(left) > 1 else left[0]
+        return {"rc": 0, "stdout": answer % (now[0] + 10)}
+
+    monkeypatch.setattr(plugin, "time", types.SimpleNamespace(time=lambda: now[0]))
+    monkeypatch.setattr(plugin.ActionBase, "run", lambda *args, **more: {})
+    monkeypatch.setattr(action, "_low_level_execute_command", command, raising=False)
+    found = action.run()["clock"]
+    assert low - 0.01 <= found["low"] <= 10 <= found["high"] <= high + 0.01
+    monkeypatch.setattr(action, "_low_level_execute_command", lambda words: {"rc": 0, "stdout": "date: bad"}, raising=False)
+    assert action.run()["failed"]
+
+
+def step(monkeypatch, answers, *, size=0.25):
+    """The action's start() with the module and the adapters replaced: (its result, what was called in which order)."""
+    _, action = load_action("resume_host")
     action._task = types.SimpleNamespace(check_mode=False)
     calls = []
 
