@@ -167,6 +167,53 @@ def test_files_honour_the_window_or_say_that_they_cannot(host):
     assert "iso.log.1" not in found and any("iso.log.1" in one["source"] for one in manifest["skipped"])
 
 
+@pytest.mark.parametrize("how", ["grows", "is cut off", "is rotated"])
+def test_a_file_that_changes_while_it_is_read_gives_what_it_had(host, monkeypatch, how):
+    """What is written after the file was opened is not in the item; what was taken away is no error of the others."""
+    path = host.files / "bot.log"
+    lines = [b"2026-11-22T03:%02d:00Z line\n" % n for n in range(30)]
+    path.write_bytes(b"".join(lines))
+    (host.files / "other.log").write_bytes(lines[0])
+    opened = collector.open_log
+
+    def meanwhile(name):
+        found = opened(name)
+        if name == str(path) and how == "grows":
+            with path.open("ab") as out:
+                out.write(b"2026-11-22T03:59:00Z password=" + CANARY.encode())
+        elif name == str(path) and how == "is cut off":
+            os.truncate(path, len(lines[0]) * 10 + 5)
+        elif name == str(path):
+            path.rename(host.files / "bot.log.old")
+            path.write_bytes(b"2026-11-22T03:58:00Z new\n")
+        return found
+
+    monkeypatch.setattr(collector, "open_log", meanwhile)
+    manifest, files, raw = collect(host)
+    one = next(one for one in manifest["items"] if one["name"].endswith("bot.log"))
+    wanted = b"".join(lines)[: len(lines[0]) * 10 + 5] if how == "is cut off" else b"".join(lines)
+    assert files[one["file"]] == wanted and one["status"] == "ok" and CANARY.encode() not in raw
+    assert any(name.endswith("other.log") and text == lines[0] for name, text in files.items())
+
+
+def test_a_file_that_may_not_be_read_is_declared(host, monkeypatch):
+    (host.files / "private.log").write_text("2026-11-22T03:00:00Z x\n")
+    (host.files / "bot.log").write_text("2026-11-22T03:00:00Z y\n")
+    ordinary = os.open
+
+    def refuse(path, *args, **more):
+        if str(path).endswith("private.log"):
+            raise PermissionError(13, "Permission denied", path)
+        return ordinary(path, *args, **more)
+
+    # Tests run as root, whom no mode keeps out.
+    monkeypatch.setattr(os, "open", refuse)
+    manifest, files, _raw = collect(host)
+    one = next(one for one in manifest["items"] if one["name"].endswith("private.log"))
+    assert one["status"] == "failed" and one["error"] == "Permission denied" and "file" not in one
+    assert any(text.endswith(b"y\n") for text in files.values())
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 3)), min_size=1, max_size=40), st.integers(-5, 60), st.integers(0, 60))
 def test_bisection_finds_what_reading_every_line_finds(steps, since, length):

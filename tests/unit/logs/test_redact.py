@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -44,6 +45,10 @@ def redact(text, known=(), docker=False, step=None):
         "headers=[('X-MBX-APIKEY', '%s')]",
         "CB-ACCESS-SIGN: %s",
         "api key: %s",
+        "api_key2=%s",
+        "LICENCE_KEY=%s",
+        "tokens=%s",
+        "key=%sAAAABBBBCCCC",
         "GET https://venue.example/v3/order?symbol=BTC&signature=%s&recvWindow=5000",
         "GET https://venue.example/v3/order?apiKey=%s",
         "postgres://trader:%s@db:5432/orders",
@@ -191,6 +196,25 @@ def test_names_and_arguments():
     assert CANARY not in redactor.text(f"/var/log/trading/dump-{CANARY}.log")
     words = redactor.words(["docker", "run", "--password", "hunter2", "-e", "TOKEN=abcdef", "x"])
     assert "hunter2" not in words and "TOKEN=abcdef" not in words and words[0] == "docker" and words[-1] == "x"
+
+
+# Names, separators and ends that the short way through name=value and "name": "value" must judge as the general pattern does.
+NAMES = st.sampled_from(
+    ["password", "API_KEY", "token", "tokens", "session_id", "x-auth-token", "secret_name", "PASSWORD_FILE", "db.pwd", "my_secret_key", "bypass"]
+)
+BETWEEN = st.sampled_from(["=", ":", ": ", '": "', '":"', "' : \"", '="', ":=", "=>", "%3D", "==", "=\t", " "])
+AFTER = st.sampled_from([" ", "\n", '"', '" ', "'", ", ", "&x=1", "}", ");", "\\", "</p>", "\x01", "|", "@h ", "\r\n", ""])
+PLAIN = st.text(st.sampled_from("abcXYZ019+/_-.~%=,*"), max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["", " ", "a.", "-", "(", '"', "x"]), NAMES, BETWEEN, PLAIN, AFTER), max_size=12))
+def test_the_short_way_takes_what_the_general_pattern_takes(parts):
+    text = "".join(map("".join, parts)).encode()
+    with mock.patch("andon.redact._QUICK", mock.Mock(match=lambda *_: None)):
+        wanted = redact(text)
+    found = redact(text)
+    assert found[0] == wanted[0] and sum(e["count"] for e in found[1]) == sum(e["count"] for e in wanted[1])
 
 
 SECRET = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="\"'\\<>,;&|)}]*^"), min_size=6, max_size=40).filter(
