@@ -48,14 +48,16 @@ def summary_lines(hosts):
         words = about["error"]
         if about["status"] != "failed":
             kept = len([one for one in about["items"] if one.get("file")])
-            words = "%s, %s, %s taken out" % (text.plural(kept, "item"), text.size(about["bytes"]), text.plural(about["secrets"], "secret"))
+            words = "%s, %s" % (text.plural(kept, "item"), text.size(about["bytes"]))
+            # What matters most comes first: a line has 80 characters.
             if about["partial"]:
                 words += "; %d NOT WHOLE" % len(about["partial"])
-            if about["gaps"]:
-                words += ", %s" % text.plural(len(about["gaps"]), "gap")
             offset = about["clock_offset_seconds"]
             if offset is not None and abs(offset) > 1:
-                words += "; clock %+.1f s" % offset + (", window moved by it" if about.get("window_moved_seconds") else "")
+                words += "; clock %+.3g s" % offset + (" corrected" if about.get("window_moved_seconds") else "")
+            if about["gaps"]:
+                words += "; %s" % text.plural(len(about["gaps"]), "gap")
+            words += "; %s taken out" % text.plural(about["secrets"], "secret")
         lines.append("%-14s %-8s %s" % (text.clean(host, 14), word, text.clean(words, 150)))
     return lines
 
@@ -65,6 +67,10 @@ def detail_lines(hosts):
     lines = []
     for host, about in sorted(hosts.items()):
         lines += ["%-14s NOT WHOLE %s" % (text.clean(host, 14), text.clean(words, 160)) for words in about.get("partial", ())]
+        moved = about.get("window_moved_seconds")
+        if moved:
+            words = "%+.1f s against the bastion: its window was moved by that; its lines bear its own times"
+            lines.append("%-14s CLOCK %s" % (text.clean(host, 14), words % moved))
         for gap in about["gaps"]:
             words = "%s: nothing from %s to %s (%s)" % tuple(text.clean(gap.get(key, "?"), 90) for key in ("source", "from", "to", "why"))
             lines.append("%-14s GAP %s" % (text.clean(host, 14), words))

@@ -172,7 +172,19 @@ def test_the_worst_host_comes_first_and_skew_is_said():
     hosts = packing.judge({"a": whole, "b": short, "c": None}, lambda host: "unreachable")
     assert {host: one["status"] for host, one in hosts.items()} == {"a": "full", "b": "partial", "c": "failed"}
     lines = packing.summary_lines(hosts)
-    assert [line.split()[1] for line in lines] == ["UNKNOWN", "PARTIAL", "OK"] and lines[2].endswith("clock -90.2 s") and "1 NOT WHOLE" in lines[1]
+    assert [line.split()[1] for line in lines] == ["UNKNOWN", "PARTIAL", "OK"] and "; clock -90.2 s; 1 secret" in lines[2] and "1 NOT WHOLE" in lines[1]
+    # With everything to say, the clock is still within the 80 characters that are shown.
+    short["evidence"] |= {
+        "clock_offset_seconds": -90.04,
+        "partial": ["x"] * 99,
+        "gaps": [{}] * 9,
+        "items": [{"file": "x"}] * 99,
+        "bytes": 1 << 29,
+        "window_moved_seconds": -90.2,
+    }
+    hosts = packing.judge({"a-long-host-name": short}, lambda host: "")
+    assert packing.summary_lines(hosts)[0][:80].endswith("; clock -90 s corrected")
+    assert any("CLOCK -90.2 s against the bastion" in line for line in packing.detail_lines(hosts))
 
 
 def test_the_window_is_on_the_hosts_clock(action):
