@@ -109,7 +109,7 @@ def test_health_and_triage_of_a_sick_fleet_see_everything_and_hang_on_nothing(im
     sources = {one["name"].rpartition("/")[2]: one for one in triage.report["data"]["sources"] if one["host"] == "host-a"}
     assert sources["noisy"]["count"] == 100 and sources["latin.log"]["count"] == 100
     assert len(sources["latin.log"]["shapes"]) == 1 and "Zürich" in sources["latin.log"]["shapes"][0]["shape"]
-    assert sources["long"]["error"] == "" and sources["long"]["lines"] > 100_000
+    assert sources["long"]["error"] == "" and sources["long"]["lines"] >= 2000
     # Either all of it was read back to the start, or the report says from when on.
     assert sources["long"]["gap"] is None or any("host-a long: looked at only from" in note for note in triage.report["data"]["notes"])
     for result in (health, triage):
