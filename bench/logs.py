@@ -230,11 +230,12 @@ def run(options: argparse.Namespace) -> None:
         for _ in range(options.rounds):
             found += rounds(1, options.mb)
             loads.append(os.getloadavg()[0])
+            # After each round: what an interruption takes away is the next round only.
+            text = page(speeds, found, options.mb, loads)
+            if not options.dry:
+                README.write_text(between(README.read_text(), text))
     finally:
         on_host(f"docker rm -f {NAME} >/dev/null 2>&1; true")
-    text = page(speeds, found, options.mb, loads)
-    if not options.dry:
-        README.write_text(between(README.read_text(), text))
     print(text)
 
 
@@ -244,11 +245,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dry", action="store_true", help="print only; leave bench/README.md as it is")
     options = parser.parse_args()
+    if options.rounds < 1 or options.mb < 10:
+        parser.error("--rounds is at least 1, --mb at least 10")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run(options)
     except KeyboardInterrupt:
-        print("bench: interrupted; the long log is removed; bench/README.md is as it was", file=sys.stderr)
+        print("bench: interrupted; the long log is removed; bench/README.md has what was complete", file=sys.stderr)
         return 130
     except (lab.LabError, OSError, ValueError, subprocess.SubprocessError) as error:
         print(f"bench: {error}", file=sys.stderr)

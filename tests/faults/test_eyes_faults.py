@@ -68,7 +68,7 @@ def test_two_gigabytes_come_whole_and_the_bastion_stays_small(lab):
     assert result.code == 0 and result.report["headline"] == "1/1 hosts collected whole", result
     long = items(result, "host-b")["containers/long.stdout.log"]
     assert long["status"] == "ok" and long["lines"] == lines and long["bytes"] > 1_990_000_000 and "dropped_bytes" not in long
-    assert long["stored_bytes"] > 50_000_000, "so little came over the network that it proves nothing"
+    assert long["stored_bytes"] > 110_000_000, "whoever held it in memory would not have grown by 100 MB"
     assert base > 20_000_000 and most - base < 100_000_000, f"the bastion grew from {base} to {most} bytes"
     assert bundle.verify(result.report["data"]["bundle"]["archive"])["problems"] == []
     assert lab.sh("host-b", COPIES) == ""
