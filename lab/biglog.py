@@ -39,9 +39,9 @@ def narrow(source: random.Random) -> str:
 
 
 def wide(source: random.Random) -> str:
-    """A line with a whole order book: sixty levels of it differ, the rest is as before."""
-    levels = ",".join(f"[{source.random() * 1e5:.2f},{source.random():.5f}]" for _ in range(60))
-    return 'DEBUG book {"levels": [%s%s]}\n' % (levels, ",[0.00,0.00000]" * 740)
+    """A line with a whole order book: seventy levels of it differ, the rest is as before."""
+    levels = ",".join(f"[{source.random() * 1e5:.2f},{source.random():.5f}]" for _ in range(70))
+    return 'DEBUG book {"levels": [%s%s]}\n' % (levels, ",[0.00,0.00000]" * 725)
 
 
 def pool(size: int, line: Callable[[random.Random], str]) -> tuple[list[str], int]:
