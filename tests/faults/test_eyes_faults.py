@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import threading
@@ -117,15 +118,48 @@ def test_health_and_triage_of_a_sick_fleet_see_everything_and_hang_on_nothing(im
         assert "{{ 7*7 }}" in result.out, "shown as it is, not run"
 
 
+CANARY = "zq9CANARYx7Wv"
+# Secrets as programs really log them: in a URL, in JSON, as a key over several lines, and across the place where the engine cuts a line.
+LEAKY = f"""
+import os, sys
+print("GET https://x.example/order?symbol=BTC&signature={CANARY}")
+print('login {{"user": "bob", "api_secret": "{CANARY}"}}')
+print("-----BEGIN PRIVATE KEY-----\\n" + "MIIEowIBAAKCAQEAcanary{CANARY}ABCDEFGHIJKLMNOPQRSTUVWXYZ0123\\n" * 5 + "-----END PRIVATE KEY-----")
+print("A" * (16384 - 14) + "password={CANARY} end of it", flush=True)
+print("no name at all before", os.environ["EXCHANGE_TOKEN"], file=sys.stderr, flush=True)
+"""
+
+
+def plant(lab, host):
+    """A container with a secret in its environment that logs it in every way, and a log file named after it."""
+    words = ["docker", "exec", "-i", fleet_lab.container(host), "sh", "-c"]
+    run = f"cat > /root/leaky.py; touch /var/log/trading/dump-{CANARY}.log; "
+    run += f"docker run --name leaky --label andon.component=adapter -e EXCHANGE_TOKEN={CANARY} -v /usr:/usr:ro -v /root/leaky.py:/leaky.py:ro trading:1 "
+    subprocess.run([*words, run + "/usr/bin/python3 -I -S /leaky.py --api-key " + CANARY], input=LEAKY, text=True, check=True, capture_output=True)
+    assert CANARY in lab.sh(host, "docker logs leaky 2>&1 | tr -d '\\n'")
+
+
+def everything(folder):
+    """Every byte below a folder, unpacked, and every name."""
+    found = b""
+    for path in sorted(Path(folder).rglob("*")):
+        found += str(path.relative_to(folder)).encode() + b"\n"
+        if path.is_file():
+            raw = path.read_bytes()
+            found += gzip.decompress(raw) if path.suffix == ".gz" else raw
+    return found
+
+
 @pytest.fixture
 def broken(lab):
-    """host-a with full disks, host-c with a small one, host-b with a long log; afterwards everything is mended."""
+    """host-a with full disks and planted secrets, host-c with a small one, host-b with a long log; afterwards everything is mended."""
     for folder in ("/var/tmp", "/tmp"):  # noqa: S108 (folders of the lab's host)
         lab.sh("host-a", f"mount -t tmpfs -o size=4m full {folder} && {{ head -c 8M /dev/zero > {folder}/full; true; }} 2>/dev/null")
     lab.sh("host-c", "mkdir -p /mnt/small && mount -t tmpfs -o size=6m small /mnt/small && python3 /opt/lab/biglog.py long 100", timeout=LONG)
     lab.sh("host-b", "python3 /opt/lab/biglog.py long 300", timeout=LONG)
+    plant(lab, "host-a")
     yield lab
-    lab.sh("host-a", "umount /var/tmp /tmp")
+    lab.sh("host-a", "umount /var/tmp /tmp; rm -f /root/leaky.py /var/log/trading/dump-*")
     lab.sh("host-c", "umount /mnt/small")
     lab.sh("host-b", "iptables -D INPUT -p tcp --dport 22 -j DROP", check=False)
 
@@ -151,6 +185,10 @@ def test_full_disks_and_a_host_that_dies_in_the_middle_give_a_bundle_that_says_s
     text = subprocess.run(["zcat", Path(result.report["data"]["bundle"]["folder"]) / "hosts/host-c" / long["file"]], capture_output=True, check=True).stdout
     assert f"[andon: {long['dropped_bytes']} bytes ({long['dropped_lines']} lines) were left out here".encode() in text
     assert text.endswith(b"the last line of a long log\n"), "the newest lines are the ones that matter"
+    content = everything(Path(result.report["data"]["bundle"]["folder"]) / "hosts/host-a")
+    assert b"CANARY" not in content and CANARY[:8].encode() not in content and b"end of it" in content and b"no name at all before [REDACTED:" in content
+    leaky = next(one for one in hosts["host-a"]["items"] if one["name"] == "containers/leaky.stdout.log")
+    assert leaky["joined_pieces"] == 1 and {one["rule"] for one in leaky["redactions"]} >= {"known", "pem"}
     # The host that was cut off ends by itself, and what it had goes.
     wait_until(lambda: lab.sh("host-b", COPIES) == "")
     lab.sh("host-b", "iptables -D INPUT -p tcp --dport 22 -j DROP && docker rm -f long")

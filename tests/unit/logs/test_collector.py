@@ -115,6 +115,16 @@ def test_a_slow_log_is_stopped_and_its_newest_lines_are_fetched(host):
     assert item(manifest, "containers/quick.stdout.log")["status"] == "ok"
 
 
+def test_after_the_hosts_deadline_nothing_more_is_read_and_that_is_said(host):
+    host.add("x", STAMP % 1 + "zqlate\n")
+    (host.files / "bot.log").write_text("2026-11-22T03:00:00Z zqlate\n")
+    manifest, _files, raw = collect(host, host_deadline=0.0)
+    for one in manifest["items"]:
+        if one["source"].endswith("bot.log") or one["name"].startswith("containers/") or one["name"] == "system/disk.txt":
+            assert one["status"] == "timeout" and "deadline of 0 s had passed" in one["error"]
+    assert len([one for one in manifest["items"] if one["status"] == "timeout"]) > 8 and b"zqlate" not in raw
+
+
 def test_one_failing_source_fails_alone(host):
     host.add("mute", none=True)
     host.add("good", STAMP % 1 + "x\n")
