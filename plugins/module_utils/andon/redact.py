@@ -73,8 +73,11 @@ _NAME = rb"(?P<name>[\w.\-]{2,60})(?<![.\-])(?![\w.\-])"
 _KEYVALUE = re.compile(_NAME + _SEP + _VALUE)
 _ARGUMENT = re.compile(_NAME + rb"[ \t]{1,4}" + _VALUE)
 # A quick look at the commonest shapes. What it takes, _KEYVALUE takes with the same borders: a value of these characters, which end no
-# value, up to a blank or to the quote that opened it. Everything else is left to the full pattern.
-_QUICK = re.compile(rb"([\w.\-]{1,59}\w)(?:[=:]([A-Za-z0-9+/_\-.~%]+)(?=[ \n])|[\"']?[:=] ?\"([A-Za-z0-9+/_\-.~%]+)\")")
+# value, up to a blank or to the quote that opened it. A word with a blank and another word after it (prose) is no name=value at all, and
+# without a dash before it no option. Everything else is left to the full patterns.
+_QUICK = re.compile(rb"([\w.\-]{1,59}\w)(?:[=:]([A-Za-z0-9+/_\-.~%]+)(?=[ \n])|[\"']?[:=] ?\"([A-Za-z0-9+/_\-.~%]+)\"| (?=[^ \t=:%]))")
+# How far before its telling word (bytes) an option may begin.
+REACH = 44
 _OPTION = re.compile(rb"(?:^|[\s\"'=(\[,])--?[\w\-]{0,40}\Z")
 # What takes the rest of the line: several words may belong to it.
 _REST = re.compile(_NAME + _SEP + rb"(?:" + _QUOTED + rb"|(?P<v4>(?i:digest|hmac|aws4-hmac-sha256)[ \t][^\r\n]+|[^\r\n\"']+))")
@@ -105,7 +108,7 @@ def _key_value(block, at, start, end):
     rule = "key=value"
     if not match:
         # Most words in prose are given up here: an option begins with a dash.
-        first = max(start, at - 44)
+        first = max(start, at - REACH)
         if block.find(b"-", first, at) < 0 or not _OPTION.search(block[first:at]):
             return
         match, rule = _ARGUMENT.match(block, at, end), "argument"
@@ -298,7 +301,10 @@ class Redactor:
                         # A second word in a name whose value was found.
                         continue
                     quick = _QUICK.match(block, at)
-                    if quick is not None:
+                    if quick is not None and quick.lastindex == 1:
+                        if block.find(b"-", at - REACH if at > REACH else 0, at) < 0:
+                            continue
+                    elif quick is not None:
                         kind = kinds.get(quick[1]) or self._kind(quick[1])
                         if kind is not SPECIAL:
                             named, end = quick.span(quick.lastindex)
