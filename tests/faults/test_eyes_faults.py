@@ -124,7 +124,7 @@ LEAKY = f"""
 import os, sys
 print("GET https://x.example/order?symbol=BTC&signature={CANARY}")
 print('login {{"user": "bob", "api_secret": "{CANARY}"}}')
-print("-----BEGIN PRIVATE KEY-----\\n" + "MIIEowIBAAKCAQEAcanary{CANARY}ABCDEFGHIJKLMNOPQRSTUVWXYZ0123\\n" * 5 + "-----END PRIVATE KEY-----")
+print("-----BEGIN PRIVATE KEY-----\\n" + "MIIEowIBAAKCAQEAqzPEMqzABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn\\n" * 5 + "-----END PRIVATE KEY-----")
 print("A" * (16384 - 14) + "password={CANARY} end of it", flush=True)
 print("no name at all before", os.environ["EXCHANGE_TOKEN"], file=sys.stderr, flush=True)
 """
@@ -186,7 +186,13 @@ def test_full_disks_and_a_host_that_dies_in_the_middle_give_a_bundle_that_says_s
     assert f"[andon: {long['dropped_bytes']} bytes ({long['dropped_lines']} lines) were left out here".encode() in text
     assert text.endswith(b"the last line of a long log\n"), "the newest lines are the ones that matter"
     content = everything(Path(result.report["data"]["bundle"]["folder"]) / "hosts/host-a")
-    assert b"CANARY" not in content and CANARY[:8].encode() not in content and b"end of it" in content and b"no name at all before [REDACTED:" in content
+    assert (
+        b"CANARY" not in content
+        and b"qzPEMqz" not in content
+        and CANARY[:8].encode() not in content
+        and b"end of it" in content
+        and b"no name at all before [REDACTED:" in content
+    )
     leaky = next(one for one in hosts["host-a"]["items"] if one["name"] == "containers/leaky.stdout.log")
     assert leaky["joined_pieces"] == 1 and {one["rule"] for one in leaky["redactions"]} >= {"known", "pem"}
     # The host that was cut off ends by itself, and what it had goes.
