@@ -178,7 +178,7 @@ class Account:
             if order is None or order["symbol"] != asked.get("symbol") or order["category"] != asked.get("category"):
                 raise Refused(110001, "order not exists or too late to cancel")
             if self._really():
-                del self._orders[order["orderId"]]
+                self._end(order, "Cancelled")
             self._appear(order)
             return {"orderId": order["orderId"], "orderLinkId": order["orderLinkId"]}
 
@@ -194,11 +194,16 @@ class Account:
             really = self._really()
             for order in found:
                 if really:
-                    del self._orders[order["orderId"]]
+                    self._end(order, "Cancelled")
             if found:
                 self._appear(found[0])
             rows = [{"orderId": o["orderId"], "orderLinkId": o["orderLinkId"]} for o in found]
             return {"list": rows, "success": "1"}
+
+    def _end(self, order: dict[str, Any], status: str) -> None:
+        """An order that is open no longer."""
+        del self._orders[order["orderId"]]
+        order["orderStatus"] = status
 
     def _really(self) -> bool:
         if "reject_cancel" in self.faults:
