@@ -18,7 +18,7 @@ nothing is ever filled. Everything is in memory.
 
 The faults (value): `down` closes connections without an answer; `slow` (seconds) does what was asked and answers later;
 `slow_cancel` (seconds) the same for cancels only; `error500`; `rate_limit`; `bad_key`; `skew` (seconds) the venue's clock is ahead;
-`reject_cancel` refuses every cancel; `lie_cancel` answers OK and does nothing; `appear` (count) places that many new
+`reject_cancel` (code; 1: 10016) refuses every cancel; `lie_cancel` answers OK and does nothing; `appear` (count) places that many new
 orders after the next cancels, one each.
 
 Standard library only, Python 3.11 or newer.
@@ -207,7 +207,7 @@ class Account:
 
     def _really(self) -> bool:
         if "reject_cancel" in self.faults:
-            raise Refused(10016, "Server error: cancels are refused")
+            raise Refused(int(self.faults["reject_cancel"]) if self.faults["reject_cancel"] > 1 else 10016, "Server error: cancels are refused")
         return "lie_cancel" not in self.faults
 
     def _appear(self, like: Mapping[str, Any]) -> None:

@@ -135,7 +135,8 @@ class Bot:
             **more,
         }
         self.write(self.config)
-        self.overlay = folder / "incident.json"  # the second configuration file, as an incident leaves it
+        self.overlay = folder / "incident.json"  # the second configuration file: empty until an incident
+        self.overlay.write_text("{}")
 
     def write(self, config: dict[str, Any]) -> None:
         (self.folder / "config.json").write_text(json.dumps(config))
@@ -145,9 +146,7 @@ class Bot:
         return (self.folder / "log").read_text(errors="replace")
 
     def start(self, wait: bool = True) -> Bot:
-        configs = ["--config", str(self.folder / "config.json")]
-        if self.overlay.exists():
-            configs += ["--config", str(self.overlay)]
+        configs = ["--config", str(self.folder / "config.json"), "--config", str(self.overlay)]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
                 [str(FREQTRADE), "trade", *configs, "--userdir", str(self.folder / "user_data"), "--db-url", f"sqlite:///{self.folder}/trades.sqlite"],
