@@ -226,8 +226,8 @@ class Market(Account):
         limit = min(int(asked.get("limit", CANDLES)), CANDLES_MOST)
         last = min(int(asked.get("end", self.now())), self.now()) // step
         first = max(-(-int(asked.get("start", 0)) // step), last - limit + 1)
-        rest = ["10", "100000"] if volume else []
-        return {"category": "linear", "symbol": asked["symbol"], "list": [[str(n * step), price, price, price, price, *rest] for n in range(last, first - 1, -1)]}
+        candle = [price] * 4 + (["10", "100000"] if volume else [])
+        return {"category": "linear", "symbol": asked["symbol"], "list": [[str(n * step), *candle] for n in range(last, first - 1, -1)]}
 
     def funding(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         symbol = self._symbol(asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ccxt
 import pytest
 
 from lab.bybit_market import Market
@@ -114,7 +116,7 @@ class Bot:
                 "secret": venue.account.secret,
                 "enable_ws": False,
                 "pair_whitelist": [BTC, ETH],
-                # Loopback in every kind of URL; bybit_urls below proves that none is left.
+                # Loopback in every kind of URL: checked below, before anything starts.
                 "ccxt_config": {
                     "urls": {"api": dict.fromkeys(("spot", "futures", "v2", "public", "private"), venue.url)},
                     "enableRateLimit": False,
@@ -134,6 +136,9 @@ class Bot:
             "internals": {"process_throttle_secs": 1},
             **more,
         }
+        # No test reaches a real venue: what ccxt makes of this configuration has the simulator's address and no other.
+        addresses = set(ccxt.bybit(dict(self.config["exchange"]["ccxt_config"])).urls["api"].values())
+        assert addresses == {venue.url} and venue.url.startswith("http://127.0.0.1:"), addresses
         self.write(self.config)
         self.overlay = folder / "incident.json"  # the second configuration file: empty until an incident
         self.overlay.write_text("{}")
@@ -154,6 +159,8 @@ class Bot:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
+                # Nothing of the person's own environment (FREQTRADE__… would be configuration); one thread for the mathematics.
+                env={"PATH": os.environ["PATH"], "HOME": str(self.folder), "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             )
         if wait:
             until(self.answers, "Freqtrade's API to answer")
