@@ -10,6 +10,8 @@ import json
 import signal
 import time
 
+import pytest
+
 from tests.freqtrade.conftest import BTC, ETH, PASSWORD, USER, until
 
 
@@ -60,6 +62,7 @@ def test_an_acknowledged_stop_still_sends_orders(freqtrade, venue):
     tokens = bot.post("/token/login").data
     assert bot.call("GET", "/show_config", token="Bearer " + tokens["access_token"]).status == 200
     assert bot.call("GET", "/show_config", token="Bearer " + tokens["refresh_token"]).status == 401
+    assert bot.call("POST", "/token/refresh", token="Bearer " + tokens["refresh_token"]).data["access_token"]
     shown = bot.get("/show_config")
     assert shown["state"] == "stopped" and shown["dry_run"] is False and shown["stoploss_on_exchange"] is True
     assert PASSWORD not in json.dumps(shown) and venue.account.secret not in json.dumps(shown)
@@ -68,6 +71,8 @@ def test_an_acknowledged_stop_still_sends_orders(freqtrade, venue):
     assert bot.post("/pause").status == 200
     assert bot.state == "paused"
     bot.changed("PAUSED", begun)
+    for name in ("/stopentry", "/stopbuy"):
+        assert bot.post(name).status == 200 and bot.state == "paused", "the same handler"
     assert bot.post("/stop").status == 200
     bot.changed("STOPPED", begun)
     assert created(venue) == []
@@ -105,13 +110,15 @@ def test_an_acknowledged_stop_still_sends_orders(freqtrade, venue):
 
 
 def test_what_the_codes_of_cancels_and_exits_are_worth(freqtrade, venue):
-    bot = freqtrade()
+    bot = freqtrade(stake_amount=400)
     until(lambda: len(entries(venue)) == 2, "an entry in each market")
     bot.lock()
     rows = bot.trades()
     assert [(t["amount"], t["has_open_orders"]) for t in rows] == [(0, True)] * 2, "an open trade may be an order that nobody filled"
     assert {o["order_id"] for t in rows for o in t["orders"] if o["is_open"]} == open_ids(venue)
     assert bot.get("/trades")["trades"] == [], "/trades has closed ones only"
+
+    foreign = venue.account.place({"symbol": "BTCUSDT", "side": "Buy", "price": "100", "qty": "0.01"})["orderId"]
 
     # Cancels: the codes say the opposite of what happened. A venue that says OK and does nothing, and one that says "too late to cancel".
     resting = open_ids(venue)
@@ -130,7 +137,9 @@ def test_what_the_codes_of_cancels_and_exits_are_worth(freqtrade, venue):
     assert answer.status == 500 and answer.data is None and open_ids(venue) == resting
     venue.account.faults.clear()
     answer = bot.call("DELETE", f"/trades/{bot.trade(BTC)['trade_id']}/open-order")
-    assert answer.status == 502 and {o["symbol"] for o in venue.account.open()} == {"ETHUSDT"}, "502, and the order is gone"
+    assert answer.status == 502 and {o["symbol"] for o in entries(venue) if o["orderId"] != foreign} == {"ETHUSDT"}, "502, and the order is gone"
+    assert foreign in open_ids(venue), "what it did not place it does not see"
+    venue.account.cancel({"orderId": foreign, "symbol": "BTCUSDT", "category": "linear"})
     answer = bot.call("DELETE", "/trades/999/open-order")
     assert answer.status == 502
 
@@ -150,8 +159,9 @@ def test_what_the_codes_of_cancels_and_exits_are_worth(freqtrade, venue):
     answer = bot.post("/forceexit", {"tradeid": "all", "ordertype": "market"})
     assert answer.status == 500 and answer.data is None, "plain text, not JSON"
     assert venue.account.size(other) == size > 0, "the other position was not touched"
-    answer = bot.post("/forceexit", {"tradeid": str(second["trade_id"]), "ordertype": "market"})
-    assert answer.status == 200
+    assert bot.post("/forceexit", {"tradeid": str(second["trade_id"]), "ordertype": "market", "amount": float(size) / 2}).status == 200
+    until(lambda: 0 < venue.account.size(other) < size and not bot.trade(second["pair"])["has_open_orders"], "a part of it is closed")
+    assert bot.post("/forceexit", {"tradeid": str(second["trade_id"]), "ordertype": "market"}).status == 200
     until(lambda: venue.account.size(other) == 0, "the other position is closed by its own id")
 
     # The way to clear a ghost; and the closed trade shows in /trades.
@@ -168,7 +178,14 @@ def test_health_is_green_with_the_venue_gone(freqtrade, venue):
     bot.lock()
     filled(bot, venue, "BTCUSDT", "ETHUSDT")
 
-    def loops(count, words=""):
+    # What triage may read.
+    assert {"state", "dry_run", "runmode", "exchange", "trading_mode", "max_open_trades", "strategy", "force_entry_enable"} <= set(bot.get("/show_config"))
+    assert {"trade_id", "pair", "is_short", "amount", "open_rate", "current_rate", "profit_abs", "leverage", "liquidation_price"} <= set(bot.trade(BTC))
+    assert {"profit_all_coin", "trade_count", "max_drawdown", "current_drawdown", "bot_start_timestamp"} <= set(bot.get("/profit"))
+    assert {"current", "max", "total_stake"} <= set(bot.get("/count"))
+    assert [row["position"] for row in bot.get("/balance")["currencies"] if row["is_position"]], "the positions are in the balance"
+
+    def loops(count):
         """Waits for so many rounds of the loop and looks at what the health check says after them."""
         before = bot.get("/health")["last_process_ts"]
         until(lambda: bot.get("/health")["last_process_ts"] >= before + count, "the loop to go on")
@@ -226,6 +243,9 @@ def test_what_survives_a_restart_and_a_reload(freqtrade, venue):
     assert bot.post("/stop").status == 200
     bot.changed("STOPPED", asked)
     number = bot.lock()
+    (row,) = bot.get("/locks")["locks"]
+    assert row["lock_end_timestamp"] % 60_000 == 0 and row["lock_end_timestamp"] / 1000 > time.time() + 3500, "rounded up to a candle"
+    token = "Bearer " + bot.post("/token/login").data["access_token"]
     assert reloaded()["state"] == "running"
     assert [row["id"] for row in bot.get("/locks")["locks"]] == [number]
     assert bot.post("/stop").status == 200
@@ -233,6 +253,7 @@ def test_what_survives_a_restart_and_a_reload(freqtrade, venue):
     assert bot.end() == 130 and open_ids(venue) == resting, "cancel_open_orders_on_exit is off unless it is set"
     bot.start()
     assert bot.state == "running" and [row["id"] for row in bot.get("/locks")["locks"]] == [number]
+    assert bot.call("GET", "/show_config", token=token).status == 200, "tokens are signed and not stored: they outlive the process"
 
     # Smaller, by the second file: paused, with the size in it.
     bot.overlay.write_text(json.dumps({"stake_amount": 20, "max_open_trades": 1, "initial_state": "paused"}))
@@ -261,6 +282,13 @@ def test_what_is_left_resting_when_the_process_ends(freqtrade, venue):
     assert bot.post("/stop").status == 200
     bot.changed("STOPPED", asked)
     until(lambda: open_ids(venue) == protective, "the entries are cancelled and the stops kept")
+
+    # Frozen, as `docker pause` does it: connections are taken and nothing answers; it goes on where it was.
+    bot.process.send_signal(signal.SIGSTOP)
+    with pytest.raises(TimeoutError):
+        bot.call("GET", "/ping", timeout=0.5)
+    bot.process.send_signal(signal.SIGCONT)
+    until(lambda: bot.call("GET", "/ping").status == 200, "it answers again")
 
     # So does SIGTERM.
     for lock in bot.get("/locks")["locks"]:
