@@ -104,6 +104,9 @@ def test_a_halt_holds_over_a_restart_and_only_the_worker_proves_it(freqtrade, ve
     row = act(bot, "halt", budget=4)
     assert bot.state == "paused" and row["proven"] is False and ("verify log", "unknown") in outcomes(row), row
 
+    row = act(bot, "halt", budget=4)
+    assert ("verify log", "ok") not in outcomes(row), "and not when it is asked again, though the API had said paused before"
+
     # A bot that is stopped is never paused: that would start it.
     venue.account.faults.clear()
     begun = time.time()

@@ -349,17 +349,20 @@ class Action:
                 self.row["needs"].append(one["venue"])
             elif kind == "manual":
                 good, words = False, fill(one["manual"], self.given)
-            elif self.state_before and self.state_before in one.get("satisfied_if_state", ()):
+            elif self._was_so(one) and not ("log" in one and one["log"].get("latest")):
                 good, words = True, "it was %s before" % self.state_before
             elif kind == "wait":
                 good, words = self._wait(one["wait"], float(one.get("timeout_s", PROOF_TIMEOUT)))
             else:
-                good, words = self._look(kind, one[kind], float(one.get("timeout_s", PROOF_TIMEOUT)))
+                good, words = self._look(kind, one[kind], float(one.get("timeout_s", PROOF_TIMEOUT)), self._was_so(one))
             self._note("verify %s" % kind, "ok" if good else "unknown", words)
             proven = proven and good
             if not good:
                 missing.append("%s: %s" % (kind, words) if kind not in ("venue", "manual") else words)
         return proven, "; ".join(missing)
+
+    def _was_so(self, one):
+        return bool(self.state_before) and self.state_before in one.get("satisfied_if_state", ())
 
     def _poll(self, look, seconds):
         """Asks until C(look() -> (good, words)) is good or time is up."""
@@ -382,8 +385,13 @@ class Action:
 
         return self._poll(look, seconds)
 
-    def _look(self, kind, how, seconds):
-        """A line that came after the action began, in the software's log or the container's."""
+    def _look(self, kind, how, seconds, was_so=False):
+        """A line that came after the action began, in the software's log or the container's.
+
+        Args:
+            was_so: the component had said before that it is so already. Then its newest line of the kind C(latest) must say the
+                same, whenever it came: what somebody asked for a moment ago is answered before it is done.
+        """
 
         def look():
             if kind == "container_log":
@@ -395,6 +403,11 @@ class Action:
                 outcome, answer = self._ask(how)
                 if outcome not in GOOD:
                     return False, answer.words
+                if was_so:
+                    newest = next((text for _, text in reversed(list(_entries(answer.document, dict(how, regex=how["latest"]))))), None)
+                    if newest is None:
+                        return False, "no line like %s is left in the log" % how["latest"]
+                    return bool(re.search(how["regex"], newest)), newest
                 # Milliseconds: the software's stamp may be cut off where ours is not.
                 texts = [text for moment, text in _entries(answer.document, how) if moment is None or moment >= int(self.began * 1000) / 1000.0]
             hit = next((text for text in texts if re.search(how["regex"], text)), None)

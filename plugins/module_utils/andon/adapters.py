@@ -35,7 +35,7 @@ SPECS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "container": (("op", "network"), ("op",)),
 }
 SELECTOR = ("path", "each", "where", "fields", "value", "map", "as", "default")
-LOG = ("each", "where", "at", "unit", "text", "regex")
+LOG = ("each", "where", "at", "unit", "text", "regex", "latest")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 # What a template may name besides the adapter's vars and what the action gives.
 BUILT_IN = ("component", "strategy", "incident_id", "halt_until", "item")
@@ -333,6 +333,8 @@ def _verify(one: Any, where: str, sources: set[str]) -> None:
         if "each" not in log:
             _wrong(where + ": log", "each is missing: where the entries are in the answer")
         _regex(log.get("regex"), where + ": log: regex")
+        if "latest" in log:
+            _regex(log["latest"], where + ": log: latest")
     elif kind == "container_log":
         log = _mapping(one["container_log"], where + ": container_log")
         _known(log, ("regex",), where + ": container_log", "key")

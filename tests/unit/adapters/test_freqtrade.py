@@ -73,6 +73,8 @@ def test_an_acknowledged_pause_that_the_loop_does_not_follow_is_not_proven(bot):
     row = act(bot, "halt", budget=1.5)
     assert row["state"] == "paused" or row["state"] == "", "the API says so at once"
     assert row["proven"] is False and "no line like" in row["why"]
+    again = act(bot, "halt", budget=0.8)
+    assert [step["outcome"] for step in again["steps"] if step["step"] == "verify log"] == ["unknown"], "nor is it when it is asked again"
 
 
 def test_a_stopped_bot_is_never_paused_because_that_starts_it(bot):
