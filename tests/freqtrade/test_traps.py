@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import signal
+import sqlite3
 import time
 
 import pytest
@@ -107,6 +108,21 @@ def test_an_acknowledged_stop_still_sends_orders(freqtrade, venue):
     sent = len(created(venue))
     stopped_in_the_middle(lock=True)
     assert len(created(venue)) - sent == 1
+
+    # Killed while the venue has not answered yet: the order rests, and it is in nobody's book.
+    for trade in bot.trades():
+        assert bot.call("DELETE", f"/trades/{trade['trade_id']}").status == 200
+    for row in bot.get("/locks")["locks"]:
+        assert bot.call("DELETE", f"/locks/{row['id']}").status == 200
+    assert venue.account.open() == []
+    venue.account.faults["slow"], seen = 0.5, len(venue.account.calls)
+    assert bot.post("/start").status == 200
+    until(lambda: "/v5/position/set-leverage" in [path for path, _ in venue.account.calls[seen:]], "the entry to begin")
+    venue.account.faults["slow"] = 60
+    until(venue.account.open, "the order to be at the venue")
+    assert bot.end(signal.SIGKILL) == -signal.SIGKILL and len(venue.account.open()) == 1
+    with sqlite3.connect(bot.folder / "trades.sqlite") as book:
+        assert book.execute("select count(*) from trades").fetchone() == (0,)
 
 
 def test_what_the_codes_of_cancels_and_exits_are_worth(freqtrade, venue):
