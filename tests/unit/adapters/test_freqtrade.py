@@ -141,6 +141,7 @@ def test_positions_and_open_orders_have_the_common_form(bot):
         ("2", "BTC/USDT:USDT", "short", 0.2, 100.0),
     ]
     assert all(one["as_of"].endswith("Z") for one in row["data"])
+    bot.trades[2]["orders"].append({"order_id": "stop", "is_open": True, "ft_order_side": "stoploss"})  # protective, and kept
     assert [one["ids"] for one in act(bot, "open_orders")["data"]] == [["o2-0", "o2-1"], ["o3-0"]]
     bot.trades[1]["amount"] = "a lot"
     wrong = act(bot, "positions")
