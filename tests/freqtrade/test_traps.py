@@ -83,7 +83,7 @@ def test_an_acknowledged_stop_still_sends_orders(freqtrade, venue):
         venue.account.faults["slow"] = 0.5
         seen, asked = len(venue.account.calls), time.time()
         assert bot.post("/start").status == 200
-        until(lambda: "/v5/position/set-leverage" in [path for path, _ in venue.account.calls[seen:]] or len(created(venue)) > sent, "the first entry")
+        until(lambda: "/v5/position/set-leverage" in [path for path, _ in list(venue.account.calls)[seen:]] or len(created(venue)) > sent, "the first entry")
         if lock:
             bot.lock()
         answer = bot.post("/stop")
@@ -117,7 +117,7 @@ def test_an_acknowledged_stop_still_sends_orders(freqtrade, venue):
     assert venue.account.open() == []
     venue.account.faults["slow"], seen = 0.5, len(venue.account.calls)
     assert bot.post("/start").status == 200
-    until(lambda: "/v5/position/set-leverage" in [path for path, _ in venue.account.calls[seen:]], "the entry to begin")
+    until(lambda: "/v5/position/set-leverage" in [path for path, _ in list(venue.account.calls)[seen:]], "the entry to begin")
     venue.account.faults["slow"] = 60
     until(venue.account.open, "the order to be at the venue")
     assert bot.end(signal.SIGKILL) == -signal.SIGKILL and len(venue.account.open()) == 1
@@ -321,6 +321,6 @@ def test_what_is_left_resting_when_the_process_ends(freqtrade, venue):
     venue.account.faults["lie_cancel"] = 1
     seen = len(venue.account.calls)
     bot.process.send_signal(signal.SIGTERM)
-    until(lambda: "/v5/order/cancel" in [path for path, _ in venue.account.calls[seen:]], "it tries to cancel")
+    until(lambda: "/v5/order/cancel" in [path for path, _ in list(venue.account.calls)[seen:]], "it tries to cancel")
     assert bot.process.poll() is None
     assert bot.end(signal.SIGKILL) == -signal.SIGKILL and open_ids(venue) == resting
