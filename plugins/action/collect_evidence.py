@@ -77,6 +77,21 @@ def board_words(states, hosts):
     return words + (", about %s left" % text.duration(max(max(left), 1)) if left else "")
 
 
+def share(begun, whole, host, now):
+    """Seconds for one host: its own deadline, or what is left of the whole collection's.
+
+    Args:
+        begun: when the collection began, now: Unix times on the bastion's clock. whole, host: deadlines in seconds.
+
+    Raises:
+        Broken: nothing is left; with more hosts than forks the last ones wait for their turn.
+    """
+    left = begun + whole - now
+    if left < 1:
+        raise Broken("the whole collection's deadline of %s was over before this host's turn" % text.duration(whole))
+    return min(host, left)
+
+
 def on_the_hosts_clock(since, until, offset, error):
     """The window as the host's clock shows it: a host whose clock is 90 s ahead stamps its newest lines 90 s after our now.
 
@@ -101,7 +116,7 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         args = dict(self._task.args)
         part, hosts, host = args.pop("part"), len(task_vars["ansible_play_hosts_all"]), task_vars["inventory_hostname"]
-        deadline = float(args.get("host_deadline", 900))
+        deadline, whole = float(args.get("host_deadline", 900)), float(args.pop("deadline", 1800))
         args.update(since=args["since"], until=args["until"])
         if self._task.check_mode:
             result = self._execute_module(module_name="collect_evidence", module_args=dict(args, key="00"), task_vars=task_vars)
@@ -113,6 +128,7 @@ class ActionModule(ActionBase):
         self._watch = Path(part) / "incoming"
         name = bundle.host_folder(host)
         try:
+            deadline = args["host_deadline"] = share(plan["begun"], whole, deadline, time.time())
             owner, offset, error = self._greet()
             since, until, moved = on_the_hosts_clock(plan["since"], plan["until"], offset, error)
             args.update(key=plan["key"], run=plan["run"], since=since, until=until, owner=owner)

@@ -51,6 +51,7 @@ class ActionModule(ActionBase):
         except window.WindowError as error:
             return refusal(str(error), ["andon logs --help"])
         plan = {"run": secrets.token_hex(8), "name": name, "since": since, "until": until, "since_utc": utc(since), "until_utc": utc(until)}
+        plan["begun"] = time.time()  # every host's share of the whole collection's time is counted from here
         result = {"changed": False, "plan": dict(plan, part="")}
         if self._task.check_mode:
             return result

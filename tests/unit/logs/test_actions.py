@@ -187,6 +187,14 @@ def test_the_worst_host_comes_first_and_skew_is_said():
     assert any("CLOCK -90.2 s against the bastion" in line for line in packing.detail_lines(hosts))
 
 
+def test_a_host_whose_turn_comes_late_has_what_is_left_of_the_whole_time():
+    assert opened()["plan"]["begun"] == pytest.approx(collect.time.time(), abs=30)
+    assert collect.share(1000.0, 1800.0, 900.0, 1010.0) == 900.0
+    assert collect.share(1000.0, 1800.0, 900.0, 2500.0) == 300.0
+    with pytest.raises(collect.Broken, match="whole collection's deadline of 30 min 00 s was over before this host's turn"):
+        collect.share(1000.0, 1800.0, 900.0, 2799.5)
+
+
 def test_the_window_is_on_the_hosts_clock(action):
     assert collect.on_the_hosts_clock(100.0, 200.0, 0.4, 0.1) == (100.0, 200.0, 0)
     assert collect.on_the_hosts_clock(100.0, 200.0, None, 0.1) == (100.0, 200.0, 0)
