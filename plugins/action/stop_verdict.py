@@ -44,9 +44,11 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
         args, hostvars = self._task.args, task_vars["hostvars"]
+        # A result is data and never a template; looking for templates in fifty of them took as long as the verdict itself.
+        of_host = getattr(hostvars, "raw_get", None) or hostvars.__getitem__
         results = {}
         for host in task_vars["ansible_play_hosts_all"]:
-            one = hostvars[host].get(args["register"])
+            one = of_host(host).get(args["register"])
             results[host] = dict(one) if isinstance(one, dict) and "verdict" in one else {}
         any_result = next((r for r in results.values() if r.get("incident")), {})
         pressed = any_result.get("pressed_at") or time.time()
