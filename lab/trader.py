@@ -62,6 +62,7 @@ UNCLEAR = (10000, 10016)  # codes after which the request may have taken effect:
 GOODBYE = 2.0  # seconds for taking the orders off after SIGTERM
 STALE = 10.0  # seconds without a tick (or ten ticks' time, if that is longer) after which the program is unhealthy
 LEAK_STEP = 0.1  # seconds between a leak's allocations
+SAWTOOTH_REST = 1.5  # seconds at its floor: whoever looks once a second sees it, whatever the phase
 KINDS = ("steady", "sawtooth", "cache", "child")
 SWITCHES = ("hang", "ignore_term", "unhealthy")
 SIGNALS = {signal.SIGTERM, signal.SIGINT}
@@ -302,7 +303,7 @@ def grow(stop: threading.Event, mb_per_s: float, max_mb: float, sawtooth: bool) 
     Args:
         stop: ends it.
         mb_per_s: MiB per second.
-        max_mb: MiB; a steady leak stays there, a sawtooth falls back to nothing and begins again.
+        max_mb: MiB; a steady leak stays there, a sawtooth falls back to nothing, rests and begins again.
         sawtooth: which of the two.
     """
     blocks: list[mmap.mmap] = []
@@ -314,6 +315,7 @@ def grow(stop: threading.Event, mb_per_s: float, max_mb: float, sawtooth: bool) 
             elif sawtooth:
                 while blocks:
                     blocks.pop().close()
+                stop.wait(SAWTOOTH_REST)
     finally:
         for block in blocks:
             block.close()
