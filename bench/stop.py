@@ -299,7 +299,9 @@ def goals(all_series: Iterable[Series], tick: dict[str, float] | None) -> list[s
     for series in all_series:
         cold, warm = series.ratio("andon, cold"), series.ratio("andon, warm")
         if series.targets == 50 and cold is not None and warm is not None:
-            found += [("50 targets, cold ÷ bare ssh", cold, 1.0, ""), ("50 targets, warm ÷ bare ssh", warm, 0.6, "")]
+            found += [("50 targets, cold ÷ bare ssh, ended", cold, 1.0, "")]
+            found += [("50 targets, warm ÷ bare ssh, all down", series.ratio("andon, warm", "down") or warm, 0.6, "")]
+            found += [("50 targets, warm ÷ bare ssh, ended", warm, 0.6, "")]
         ours, bare = series.median("andon, cold", "ended"), series.median(BASE, "ended")
         if series.targets == 1 and ours is not None and bare is not None:
             found.append(("1 target, cold, longer than bare ssh by", ours - bare, 1.0, " s"))
