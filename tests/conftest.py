@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +18,10 @@ import ansible.module_utils  # noqa: E402  (the path above must be set first)
 
 # Plugins say `from ansible.module_utils.andon.x import y`, as Ansible itself resolves it; tests say `from andon.x`.
 ansible.module_utils.__path__.append(str(ROOT / "plugins" / "module_utils"))
+
+# Who starts the tests in the background (`nohup ./dev test &`) has Ctrl-C ignored in every child; tests press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -123,6 +123,8 @@ class ActionModule(ActionBase):
             return self._preview(result)
         if not part:
             return {"failed": True, "msg": "no bundle is open, so this host was not asked (a flag jumped over its first step)"}
+        # A worker has a session of its own: it outlives a run that is killed, and would renew the collector's lease for nobody.
+        self._parent = os.getppid()
         plan = bundle.load_json((Path(part) / "run.json").read_bytes(), "run.json")
         began, folder = time.monotonic(), None
         self._watch = Path(part) / "incoming"
@@ -189,6 +191,8 @@ class ActionModule(ActionBase):
         ask = "touch %s/lease && cat %s/progress.json && echo && date +%%s.%%N && { test -d /proc/%d && echo alive; }" % (where, where, started["pid"])
         best, silent, pause = None, 0, 0.3
         while True:
+            if os.getppid() != getattr(self, "_parent", os.getppid()):
+                raise Broken("the run that asked for this is gone")
             before = time.time()
             try:
                 done = self._low_level_execute_command(ask, sudoable=True)

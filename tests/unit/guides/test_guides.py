@@ -11,6 +11,7 @@ import os
 import pty
 import re
 import select
+import signal
 import sys
 import time
 
@@ -268,7 +269,12 @@ class Person:
         os.write(self.terminal, keys.encode())
 
     def ends(self):
+        deadline = time.monotonic() + 30
         while True:
+            if not select.select([self.terminal], [], [], 0.2)[0]:
+                if time.monotonic() > deadline:
+                    os.kill(self.pid, signal.SIGKILL)
+                continue
             try:
                 chunk = os.read(self.terminal, 65536).decode()
             except OSError:
