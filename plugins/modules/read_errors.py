@@ -91,57 +91,11 @@ engine_error:
 """
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 
-from ansible.module_utils.andon import measure, shapes, tail
-from ansible.module_utils.andon.engine import Engine, EngineError
-from ansible.module_utils.andon.text import clean
+from ansible.module_utils.andon import log_ends, shapes
 from ansible.module_utils.basic import AnsibleModule
 
 BINS = 60
-
-
-def container_source(container, params, start, end, stop):
-    """What the end of one container's log says."""
-    left = min(params["log_deadline"], stop - time.monotonic())
-    if left < 0.2:
-        found = tail.Tail(error="there was no time left to read its log")
-    else:
-        found = tail.container_since(params["container_cli"], container.id, start, left, params["keep"], params["is_error"], end)
-    names = {"kind": "container", "name": container.name, "component": clean(container.component, 40), "strategy": clean(container.strategy, 64)}
-    return dict(names, **tallied(found, params["is_error"], start, end))
-
-
-def file_source(path, params, start, end, stop):
-    """What the end of one log file says."""
-    left = min(params["log_deadline"], stop - time.monotonic())
-    try:
-        if left < 0.2:
-            found = tail.Tail(error="there was no time left to read it")
-        else:
-            offset = time.localtime(end).tm_gmtoff
-            found = tail.rotated_since(path, start, params["keep"] // 8, left, offset)
-    except OSError as error:
-        found = tail.Tail(error="it cannot be read: %s" % error.strerror)
-    return dict({"kind": "file", "name": clean(path, 200), "component": "", "strategy": ""}, **tallied(found, params["is_error"], start, end))
-
-
-def tallied(found, is_error, start, end):
-    """A log's errors as plain data, with what is not known about it."""
-    tally = shapes.Tally(start, end, BINS)
-    for at, line in found.lines:
-        if (at is None or start <= at < end + 1) and is_error(line):
-            tally.add(at, line)
-    covered = start if found.complete else (found.first if found.first is not None else end)
-    result = tally.result(covered)
-    result.update(
-        lines=found.count,
-        bytes=found.bytes,
-        gap=None if found.complete or found.error or found.note else covered,
-        error=clean(found.error, 200),
-        note=clean(found.note, 200),
-    )
-    return result
 
 
 def read_errors(params):
@@ -151,26 +105,23 @@ def read_errors(params):
         shapes.PatternError: a pattern is no regular expression.
     """
     begin, stop = time.time(), time.monotonic() + params["deadline"]
-    params = dict(params, is_error=shapes.Matcher(params["error_patterns"]))
+    is_error = shapes.Matcher(params["error_patterns"])
     start, end = begin - 2 * params["window"], begin
-    containers, engine_error = [], ""
-    try:
-        containers = measure.components(Engine(params["container_cli"], deadline=6.0), params["selectors"], params["components"])
-        if not containers:
-            engine_error = "no container matches %s" % ", ".join(params["selectors"])
-    except EngineError as error:
-        engine_error = str(error)
-    files, left_out = tail.matching_files(params["log_files"], start)
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        jobs = [pool.submit(container_source, one, params, start, end, stop) for one in containers]
-        jobs += [pool.submit(file_source, path, params, start, end, stop) for path in files]
-        sources = [job.result() for job in jobs]
+
+    def about(seen, covered):
+        tally = shapes.Tally(start, end, BINS)
+        for at, line in seen.lines:
+            if (at is None or start <= at < end + 1) and is_error(line):
+                tally.add(at, line)
+        return dict(tally.result(covered), lines=seen.count, bytes=seen.bytes)
+
+    ends = log_ends.read(params, start, end, stop, is_error, about)
     return {
         "begin": begin,
         "window": params["window"],
-        "sources": sources,
-        "engine_error": clean(engine_error, 200),
-        "files_left_out": left_out,
+        "sources": ends.sources,
+        "engine_error": ends.engine_error,
+        "files_left_out": ends.files_left_out,
         "end": time.time(),
     }
 

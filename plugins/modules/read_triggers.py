@@ -115,51 +115,14 @@ engine_error:
 """
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 
-from ansible.module_utils.andon import latch, measure, shapes, tail, trigger_lines
-from ansible.module_utils.andon.engine import VENUE, Engine, EngineError
+from ansible.module_utils.andon import latch, log_ends, shapes, trigger_lines
+from ansible.module_utils.andon.engine import VENUE
 from ansible.module_utils.andon.state import parse_utc
 from ansible.module_utils.andon.text import clean
 from ansible.module_utils.basic import AnsibleModule
 
 BINS = 60
-
-
-def container_tail(container, params, start, end, left):
-    """The end of one container's log."""
-    return tail.container_since(params["container_cli"], container.id, start, left, params["keep"], params["wanted"], end)
-
-
-def file_tail(path, params, start, end, left):
-    """The end of one log file. Stamps without a zone are the host's own."""
-    try:
-        return tail.rotated_since(path, start, params["keep"] // 8, left, time.localtime(end).tm_gmtoff)
-    except OSError as error:
-        return tail.Tail(error="it cannot be read: %s" % error.strerror)
-
-
-def source(names, read, what, params, start, end, stop):
-    """What one log says, as plain data, with what is not known about it."""
-    left = min(params["log_deadline"], stop - time.monotonic())
-    seen = tail.Tail(error="there was no time left to read it") if left < 0.2 else read(what, params, start, end, left)
-    found, left_out = trigger_lines.found_in(seen.lines, params["wanted"].triggers, start, end, max(stop, time.monotonic() + 0.5))
-    tally = shapes.Tally(start, end, BINS)
-    for at, line in seen.lines:
-        if at is not None and start <= at < end + 1 and params["wanted"].errors(line):
-            tally.add(at, line)
-    covered = start if seen.complete else (seen.first if seen.first is not None else end)
-    errors = tally.result(covered)
-    return dict(
-        names,
-        found=found,
-        left_out=left_out,
-        errors=errors["count"],
-        change=errors["change"],
-        gap=None if seen.complete or seen.error or seen.note else covered,
-        error=clean(seen.error, 200),
-        note=clean(seen.note, 200),
-    )
 
 
 def component(one):
@@ -202,35 +165,28 @@ def read_triggers(params):
     """
     begin, stop = time.time(), time.monotonic() + params["deadline"]
     wanted = trigger_lines.Wanted(trigger_lines.TriggerPatterns(params["trigger_patterns"]), shapes.Matcher(params["error_patterns"]))
-    params = dict(params, wanted=wanted)
     start, end = begin - params["window"], begin
     latches, latch_error = read_latches(params["host_state"])
-    containers, engine_error = [], ""
-    try:
-        containers = measure.components(Engine(params["container_cli"], deadline=6.0), params["selectors"], params["components"])
-        if not containers:
-            engine_error = "no container matches %s" % ", ".join(params["selectors"])
-    except EngineError as error:
-        engine_error = str(error)
-    files, left_out = tail.matching_files(params["log_files"], start)
-    jobs = []
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        for one in containers:
-            names = {"kind": "container", "name": one.name, "component": clean(one.component, 40), "strategy": clean(one.strategy, 64)}
-            jobs.append(pool.submit(source, names, container_tail, one, params, start, end, stop))
-        for path in files:
-            names = {"kind": "file", "name": clean(path, 200), "component": "", "strategy": ""}
-            jobs.append(pool.submit(source, names, file_tail, path, params, start, end, stop))
-        sources = [job.result() for job in jobs]
+
+    def about(seen, covered):
+        found, left_out = trigger_lines.found_in(seen.lines, wanted.triggers, start, end, max(stop, time.monotonic() + 0.5))
+        tally = shapes.Tally(start, end, BINS)
+        for at, line in seen.lines:
+            if at is not None and start <= at < end + 1 and wanted.errors(line):
+                tally.add(at, line)
+        errors = tally.result(covered)
+        return {"found": found, "left_out": left_out, "errors": errors["count"], "change": errors["change"]}
+
+    ends = log_ends.read(params, start, end, stop, wanted, about)
     return {
         "begin": begin,
         "window": params["window"],
         "latches": latches,
         "latch_error": latch_error,
-        "containers": [component(one) for one in containers],
-        "sources": sources,
-        "engine_error": clean(engine_error, 200),
-        "files_left_out": left_out,
+        "containers": [component(one) for one in ends.containers],
+        "sources": ends.sources,
+        "engine_error": ends.engine_error,
+        "files_left_out": ends.files_left_out,
         "end": time.time(),
     }
 
