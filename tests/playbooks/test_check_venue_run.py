@@ -7,13 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 from andon import incidents, journal
-from lab.bybit_sim import Account, Server
+from tests.support.venue import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
@@ -50,13 +49,10 @@ def configure(fleet, server):
 @pytest.fixture
 def venue(fleet, monkeypatch):
     """A running venue that the fleet's inventory names; its secret is in the environment only."""
-    server = Server(("127.0.0.1", 0), Account("KEY-1", "SECRET-1"))
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    monkeypatch.setenv("LAB_VENUE_SECRET", "SECRET-1")
-    configure(fleet, server)
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving() as server:
+        monkeypatch.setenv("LAB_VENUE_SECRET", "SECRET-1")
+        configure(fleet, server)
+        yield server
 
 
 @pytest.fixture

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
 
 import pytest
 
-from lab.bybit_sim import Account
-from lab.bybit_sim import Server as Venue
-from tests.support.fake_freqtrade import Bot, Server
+from tests.support.fake_freqtrade import running
+from tests.support.venue import serving
 
 PASSWORD = "ft-secret-pw"  # noqa: S105  (of the fake)
 SYMBOL = "BTC/USDT:USDT"
@@ -18,45 +16,40 @@ SYMBOL = "BTC/USDT:USDT"
 @pytest.fixture
 def bot(fleet, monkeypatch):
     """One host with a bot, and the venue that it trades at."""
-    bot, venue = Bot(), Venue(("127.0.0.1", 0), Account("KEY-1", "SECRET-1"))
-    server = Server(bot)
-    threading.Thread(target=venue.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    monkeypatch.setenv("FT_PASSWORD", PASSWORD)
-    monkeypatch.setenv("LAB_VENUE_SECRET", "SECRET-1")
-    fleet.hosts.pop("h2")
-    fleet.save()
-    inventory = json.loads(fleet.inventory.read_text())
-    inventory["trading"]["vars"] = {
-        "andon_components": [
-            {
-                "name": "momentum",
-                "strategy": "momentum",
-                "adapter": {
-                    "kind": "freqtrade",
-                    "endpoint": {"base_url": server.url, "auth": {"basic": {"user": "ops", "password_env": "FT_PASSWORD"}}},
-                    "venue": {"name": "main", "symbols": [SYMBOL]},
-                    "override": {"halt": quick_halt()},
+    with running() as bot, serving() as venue:
+        monkeypatch.setenv("FT_PASSWORD", PASSWORD)
+        monkeypatch.setenv("LAB_VENUE_SECRET", "SECRET-1")
+        fleet.hosts.pop("h2")
+        fleet.save()
+        inventory = json.loads(fleet.inventory.read_text())
+        inventory["trading"]["vars"] = {
+            "andon_components": [
+                {
+                    "name": "momentum",
+                    "strategy": "momentum",
+                    "adapter": {
+                        "kind": "freqtrade",
+                        "endpoint": {"base_url": bot.url, "auth": {"basic": {"user": "ops", "password_env": "FT_PASSWORD"}}},
+                        "venue": {"name": "main", "symbols": [SYMBOL]},
+                        "override": {"halt": quick_halt()},
+                    },
                 },
-            },
-        ],
-        "andon_venues": [
-            {
-                "name": "main",
-                "ccxt": "bybit",
-                "credentials": {"api_key": "KEY-1", "secret_env": "LAB_VENUE_SECRET"},
-                "sections": [{"type": "swap"}],
-                "urls": f"http://127.0.0.1:{venue.server_port}",
-                "timeout_s": 2,
-                "options": {"fetchMarkets": {"types": ["linear"]}},
-            }
-        ],
-    }
-    fleet.inventory.write_text(json.dumps(inventory))
-    bot.venue = venue.account
-    yield bot
-    server.close()
-    venue.shutdown()
-    venue.server_close()
+            ],
+            "andon_venues": [
+                {
+                    "name": "main",
+                    "ccxt": "bybit",
+                    "credentials": {"api_key": "KEY-1", "secret_env": "LAB_VENUE_SECRET"},
+                    "sections": [{"type": "swap"}],
+                    "urls": venue.url,
+                    "timeout_s": 2,
+                    "options": {"fetchMarkets": {"types": ["linear"]}},
+                }
+            ],
+        }
+        fleet.inventory.write_text(json.dumps(inventory))
+        bot.venue = venue.account
+        yield bot
 
 
 def quick_halt():

@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import json
-import threading
 
 import pytest
 
 from andon import incidents, journal
-from lab.bybit_sim import Account
-from lab.bybit_sim import Server as Venue
-from tests.support.fake_freqtrade import Bot
-from tests.support.fake_freqtrade import Server as Freqtrade
+from tests.support.fake_freqtrade import running
+from tests.support.venue import serving
 
 ETH = "ETH/USDT:USDT"
 
 
 @pytest.fixture
 def venue(monkeypatch):
-    server = Venue(("127.0.0.1", 0), Account("KEY-1", "SECRET-1"))
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    monkeypatch.setenv("LAB_VENUE_SECRET", "SECRET-1")
-    monkeypatch.setenv("LAB_FT_PASSWORD", "ft-secret-pw")
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving() as server:
+        monkeypatch.setenv("LAB_VENUE_SECRET", "SECRET-1")
+        monkeypatch.setenv("LAB_FT_PASSWORD", "ft-secret-pw")
+        yield server
 
 
 @pytest.fixture
 def bot():
     """A Freqtrade that holds 0.5 BTC."""
-    bot = Bot()
-    bot.trade(1)
-    server = Freqtrade(bot)
-    bot.url = server.url
-    yield bot
-    server.close()
+    with running() as bot:
+        bot.trade(1)
+        yield bot
 
 
 def configure(fleet, venue, *components):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from andon import approvals, incidents, journal
-from tests.support.fake_freqtrade import Bot, Server
+from tests.support.fake_freqtrade import running
 
 
 def starts(host):
@@ -115,14 +115,11 @@ def halt(host, incident="2026-11-22-runaway", not_before=()):
 @pytest.fixture
 def bot(monkeypatch):
     """A Freqtrade behind h1's momentum; it was halted through its adapter."""
-    bot = Bot()
-    server = Server(bot)
-    bot.url = server.url
-    bot.state = "paused"
-    bot.locks[1] = {"id": 1, "pair": "*", "side": "*", "reason": "andon 2026-11-22-runaway"}
-    monkeypatch.setenv("FT_PASSWORD", "ft-secret-pw")
-    yield bot
-    server.close()
+    with running() as bot:
+        bot.state = "paused"
+        bot.locks[1] = {"id": 1, "pair": "*", "side": "*", "reason": "andon 2026-11-22-runaway"}
+        monkeypatch.setenv("FT_PASSWORD", "ft-secret-pw")
+        yield bot
 
 
 def configure(fleet, bot, **more):

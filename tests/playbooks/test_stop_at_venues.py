@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
 
 import jsonschema
 import pytest
 
-from lab.bybit_sim import Account, Server
+from tests.support.venue import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "docs" / "proof.schema.json").read_text())
@@ -18,16 +17,13 @@ SCHEMA = json.loads((ROOT / "docs" / "proof.schema.json").read_text())
 @pytest.fixture
 def venue(fleet, monkeypatch):
     """A running venue with two resting orders, and the fleet's inventory that names it; the secret is in the environment only."""
-    server = Server(("127.0.0.1", 0), Account("KEY-1", "SECRET-1"))
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    monkeypatch.setenv("LAB_VENUE_SECRET", "SECRET-1")
-    configure(fleet, server)
-    for number in range(2):
-        server.account.place({"symbol": "BTCUSDT", "price": "100", "orderLinkId": f"bot-{number}"})
-    server.account.hold({"symbol": "BTCUSDT", "side": "Buy", "size": "0.02", "avgPrice": "100", "markPrice": "101", "positionValue": "2"})
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving() as server:
+        monkeypatch.setenv("LAB_VENUE_SECRET", "SECRET-1")
+        configure(fleet, server)
+        for number in range(2):
+            server.account.place({"symbol": "BTCUSDT", "price": "100", "orderLinkId": f"bot-{number}"})
+        server.account.hold({"symbol": "BTCUSDT", "side": "Buy", "size": "0.02", "avgPrice": "100", "markPrice": "101", "positionValue": "2"})
+        yield server
 
 
 def configure(fleet, *servers):

@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests.support.fake_freqtrade import Bot, Server
+from tests.support.fake_freqtrade import running
 from tests.support.fleet import standard
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,13 +18,10 @@ PASSWORD = "ft-secret-pw"  # noqa: S105  (of the fake)
 
 @pytest.fixture
 def bot(fleet, monkeypatch):
-    bot = Bot()
-    server = Server(bot)
-    bot.url = server.url
-    monkeypatch.setenv("FT_PASSWORD", PASSWORD)
-    fleet.extra_hosts.clear()
-    yield bot
-    server.close()
+    with running() as bot:
+        monkeypatch.setenv("FT_PASSWORD", PASSWORD)
+        fleet.extra_hosts.clear()
+        yield bot
 
 
 def configure(fleet, components, **more):

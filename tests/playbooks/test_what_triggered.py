@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import pytest
 
 from andon.state import utc
-from lab.bybit_sim import Account
-from lab.bybit_sim import Server as Venue
-from tests.support.fake_freqtrade import Bot, Server
+from tests.support.fake_freqtrade import running
+from tests.support.venue import serving
 
 PASSWORD = "ft-secret-pw"  # noqa: S105  (of the fake)
 
 
 @pytest.fixture
 def bot():
-    bot = Bot()
-    server = Server(bot)
-    bot.url = server.url
-    yield bot
-    server.close()
+    with running() as bot:
+        yield bot
 
 
 @pytest.fixture
 def venue():
-    server = Venue(("127.0.0.1", 0), Account("KEY-1", "SECRET-1"))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving() as server:
+        yield server
 
 
 def says(host, name, *lines):

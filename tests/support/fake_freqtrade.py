@@ -8,9 +8,11 @@ it is gone, reload_config that applies initial_state from the files, locks that 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -189,3 +191,15 @@ class Server(ThreadingHTTPServer):
         self.ending.set()
         self.shutdown()
         self.server_close()
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Bot]:
+    """A bot whose API answers at C(bot.url)."""
+    bot = Bot()
+    server = Server(bot)
+    bot.url = server.url
+    try:
+        yield bot
+    finally:
+        server.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from andon import adapter_stop, stop
-from tests.support.fake_freqtrade import Bot, Server
+from tests.support.fake_freqtrade import running
 from tests.support.fleet import ROOT, FakeHost, container, standard
 
 SCRIPT = (ROOT / "roles" / "emergency_stop" / "files" / "stop.sh").read_text()
@@ -30,11 +30,8 @@ def host(tmp_path):
 
 @pytest.fixture
 def bot():
-    bot = Bot()
-    server = Server(bot)
-    bot.url = server.url
-    yield bot
-    server.close()
+    with running() as bot:
+        yield bot
 
 
 def prepare(host, url, *names, budget=20.0):

@@ -8,7 +8,7 @@ import pytest
 
 from andon import adapters
 from andon.adapter_run import run_all
-from tests.support.fake_freqtrade import Bot, Server
+from tests.support.fake_freqtrade import running
 
 PASSWORD = "ft-secret-pw"  # noqa: S105  (of the fake)
 
@@ -30,11 +30,8 @@ class FakeEngine:
 
 @pytest.fixture
 def bot():
-    bot = Bot()
-    server = Server(bot)
-    bot.url = server.url
-    yield bot
-    server.close()
+    with running() as bot:
+        yield bot
 
 
 def act(bot, name, engine=None, budget=20.0, check=False, in_stop=False, password=PASSWORD, **given):

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from andon import netns, venue_probe, venue_verdict, venue_way
 from andon.engine import Container
-from lab.bybit_sim import Account, Server
+from tests.support.venue import entry as venue_entry
+from tests.support.venue import serving
 
 ROOT = Path(__file__).resolve().parents[3]
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="entering a network namespace needs root and unshare")
@@ -35,29 +36,8 @@ def module():
     return loaded
 
 
-@pytest.fixture
-def venue():
-    """A running venue; `venue.account` is what is behind it."""
-    server = Server(("127.0.0.1", 0), Account("KEY-1", "SECRET-1"))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
 def entry(server, **more):
-    return {
-        "name": "main",
-        "ccxt": "bybit",
-        "credentials": {"api_key": "KEY-1", "secret": "SECRET-1"},
-        "sections": [{"type": "swap"}],
-        "urls": server.url,
-        "timeout_s": 3,
-        "options": {"fetchMarkets": {"types": ["linear"]}},
-        **more,
-    }
+    return venue_entry(server, ("linear",), **{"timeout_s": 3, **more})
 
 
 def probe(server, budget=5.0, **more):
@@ -237,15 +217,11 @@ def certificate(tmp_path_factory):
 @pytest.fixture
 def secure(certificate):
     """The venue behind TLS."""
-    server = Server(("127.0.0.1", 0), Account("KEY-1", "SECRET-1"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*map(str, certificate))
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.handle_error = lambda *_: None  # a client that refuses the certificate
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(context=context) as server:
+        server.handle_error = lambda *_: None  # a client that refuses the certificate
+        yield server
 
 
 LOCAL = netns.Names("127.0.0.1 localhost", "")

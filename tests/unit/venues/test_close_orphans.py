@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import json
-import threading
 
 import pytest
 
 from andon import closing, positions, reconcile
 from andon.venues import Desk, Run
-from lab.bybit_sim import Account, Server
+from tests.support.venue import entry as venue_entry
 
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 RECONCILIATION = "20261122T030405678Z"
 
 
 @pytest.fixture
-def venue():
-    """A running venue that holds 0.5 BTC long, worth 55 USDT; `venue.account` is what is behind it."""
-    server = Server(("127.0.0.1", 0), Account("KEY-1", "SECRET-1"))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    hold(server)
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def venue(venue):
+    """A running venue that holds 0.5 BTC long, worth 55 USDT."""
+    hold(venue)
+    return venue
 
 
 @pytest.fixture(autouse=True)
@@ -39,9 +32,7 @@ def hold(server, symbol="BTCUSDT", side="Buy", size="0.5", mark="110", **more):
 
 
 def entry(server):
-    options = {"fetchMarkets": {"types": ["linear"]}}
-    shape = {"name": "main", "ccxt": "bybit", "sections": [{"type": "swap"}], "urls": server.url, "timeout_s": 20, "options": options}
-    return {**shape, "credentials": {"api_key": "KEY-1", "secret": "SECRET-1"}}
+    return venue_entry(server, ("linear",), timeout_s=20)
 
 
 def orders(server):

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import ccxt
 import pytest
 
 from lab.bybit_market import Market
-from lab.bybit_sim import Server
+from tests.support.venue import serving
 
 BTC = "BTC/USDT:USDT"
 
 
 @pytest.fixture
 def market():
-    server = Server(("127.0.0.1", 0), Market("KEY-1", "SECRET-1"))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Market("KEY-1", "SECRET-1")) as server:
+        yield server
 
 
 @pytest.fixture

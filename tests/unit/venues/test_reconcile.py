@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from decimal import Decimal
 
 import pytest
@@ -13,7 +12,7 @@ from andon import positions, reconcile
 from andon.amounts import exact, words
 from andon.reconcile import Claim, Source, judge
 from andon.venues import Run
-from lab.bybit_sim import Account, Server
+from tests.support.venue import entry as venue_entry
 
 BTC = "BTC/USDT:USDT"
 MARKET = {"kind": "linear", "contract_size": "1", "step": "0.001", "unit": "BTC", "quote": "USDT", "settle": "USDT"}
@@ -187,22 +186,8 @@ def test_one_way_verdicts_are_what_the_sums_say(claims, theirs, blind, random):
         assert exact(rows[0]["local"]) == local and exact(rows[0]["actual"]) == actual
 
 
-@pytest.fixture
-def venue():
-    """A running venue; `venue.account` is what is behind it."""
-    server = Server(("127.0.0.1", 0), Account("KEY-1", "SECRET-1"))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
 def entry(server, **more):
-    options = {"fetchMarkets": {"types": ["linear", "spot"]}}
-    shape = {"name": "main", "ccxt": "bybit", "sections": [{"type": "swap"}], "urls": server.url, "timeout_s": 20, "options": options}
-    return {**shape, "credentials": {"api_key": "KEY-1", "secret": "SECRET-1"}, **more}
+    return venue_entry(server, **{"timeout_s": 20, **more})
 
 
 def hold(server, symbol="BTCUSDT", side="Buy", size="0.02", **more):

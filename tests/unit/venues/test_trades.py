@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import pytest
 
 from andon import venue_runner, venue_trades
 from andon.venues import Run
-from lab.bybit_sim import Account, Server
-
-
-@pytest.fixture
-def venue():
-    """A running venue; `venue.account` is what is behind it."""
-    server = Server(("127.0.0.1", 0), Account("KEY-1", "SECRET-1"))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+from tests.support.venue import entry as venue_entry
 
 
 def entry(server, **more):
-    return {
-        "name": "main",
-        "ccxt": "bybit",
-        "credentials": {"api_key": "KEY-1", "secret": "SECRET-1"},
-        "sections": [{"type": "swap"}],
-        "urls": server.url,
-        "timeout_s": 15,
-        "options": {"fetchMarkets": {"types": ["linear", "spot"]}},
-        **more,
-    }
+    return venue_entry(server, **{"timeout_s": 15, **more})
 
 
 def traded(server, ago, **more):

@@ -11,17 +11,14 @@ import time
 import pytest
 
 from andon import proof, venue_runner, venue_stop, venue_words, venues
-from lab.bybit_sim import Account, Server
+from tests.support.venue import entry as venue_entry
 
 
 @pytest.fixture
-def venue():
-    server = Server(("127.0.0.1", 0), Account("KEY-1", "SECRET-1"))
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    server.account.place({"symbol": "BTCUSDT", "price": "100"})
-    yield server
-    server.shutdown()
-    server.server_close()
+def venue(venue):
+    """A running venue with one order."""
+    venue.account.place({"symbol": "BTCUSDT", "price": "100"})
+    return venue
 
 
 @pytest.fixture
@@ -33,16 +30,7 @@ def key(monkeypatch, tmp_path):
 
 
 def config(server):
-    return [
-        {
-            "name": "main",
-            "ccxt": "bybit",
-            "credentials": {"api_key": "KEY-1", "secret": "SECRET-1"},
-            "sections": [{"type": "swap"}],
-            "urls": server.url,
-            "options": {"fetchMarkets": {"types": ["linear"]}},
-        }
-    ]
+    return [venue_entry(server, ("linear",))]
 
 
 def until(condition):

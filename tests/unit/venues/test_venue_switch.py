@@ -11,32 +11,11 @@ import pytest
 
 from andon import venue_switch, venue_switch_report
 from andon.venues import ConfigError, Run
-from lab.bybit_sim import Account, Server
-
-
-@pytest.fixture
-def venue():
-    """A running venue; `venue.account` is what is behind it."""
-    server = Server(("127.0.0.1", 0), Account("KEY-1", "SECRET-1"))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+from tests.support.venue import entry as venue_entry
 
 
 def entry(server, **more):
-    return {
-        "name": "main",
-        "ccxt": "bybit",
-        "credentials": {"api_key": "KEY-1", "secret": "SECRET-1"},
-        "sections": [{"type": "swap"}, {"type": "spot"}],
-        "urls": server.url,
-        "timeout_s": 3,
-        "options": {"fetchMarkets": {"types": ["linear", "spot"]}},
-        **more,
-    }
+    return venue_entry(server, **{"sections": [{"type": "swap"}, {"type": "spot"}], "timeout_s": 3, **more})
 
 
 def act(server, what, timeout=40, check=False, budget=5.0, **more):

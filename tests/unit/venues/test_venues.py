@@ -10,33 +10,12 @@ import pytest
 
 from andon import venue_words, venues
 from andon.venues import ConfigError, Run, parse, parse_all
-from lab.bybit_sim import Account, Server
-
-
-@pytest.fixture
-def venue():
-    """A running venue; `venue.account` is what is behind it."""
-    server = Server(("127.0.0.1", 0), Account("KEY-1", "SECRET-1"))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+from tests.support.venue import entry as venue_entry
+from tests.support.venue import serving
 
 
 def entry(server, name="main", **more):
-    return {
-        "name": name,
-        "ccxt": "bybit",
-        "credentials": {"api_key": "KEY-1", "secret": "SECRET-1"},
-        "sections": [{"type": "swap"}],
-        "urls": server.url,
-        "timeout_s": 1,
-        # One request instead of eleven; no test needs the other markets.
-        "options": {"fetchMarkets": {"types": ["linear", "spot"]}},
-        **more,
-    }
+    return venue_entry(server, **{"name": name, "timeout_s": 1, **more})
 
 
 def place(server, count=1, **more):
@@ -166,9 +145,7 @@ def test_no_list_is_unknown_and_nothing_is_sent_blindly(venue, fault):
 
 
 def test_a_venue_that_hangs_does_not_take_the_others_verdict(venue):
-    other = Server(("127.0.0.1", 0), Account("KEY-1", "SECRET-1"))
-    threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    try:
+    with serving() as other:
         other.account.faults["slow"] = 30
         place(venue, 1)
         bad = {"name": "typo", "ccxt": "bybit", "simbols": ["x"]}
@@ -177,9 +154,6 @@ def test_a_venue_that_hangs_does_not_take_the_others_verdict(venue):
         assert "no answer in time" in rows[0]["why"] or "no proof within" in rows[0]["why"] or "RequestTimeout" in rows[0]["why"]
         found = venue_words.orders(rows)
         assert not found["ok"] and found["line"].startswith("ORDERS 1/3 venues CANCELLED, 1 REFUSED (typo: the key 'simbols'")
-    finally:
-        other.shutdown()
-        other.server_close()
 
 
 def test_the_last_passes_begin_after_the_hosts_are_stopped(venue, monkeypatch):
