@@ -249,7 +249,7 @@ class ActionModule(ActionBase):
             except HostTimeout:
                 raise AnsibleError("no proof within %g s (route %s); the stop there goes on by itself" % (float(args.get("deadline", 60)), name)) from None
             except AnsibleConnectionFailure as error:
-                problems.append("%s: %s" % (name, text.clean(str(error).replace("Failed to connect to the host via ssh: ", ""), 160)))
+                problems.append("%s: %s" % (name, text.clean(text.without_mux(str(error).replace("Failed to connect to the host via ssh: ", "")), 160)))
                 continue
             output = done.get("stdout", "")
             if done.get("rc") == 255 and "A1 begin" not in output:

@@ -17,6 +17,13 @@ ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 # CSI, OSC (ended by BEL or ST), and the two-byte escapes: whole sequences go, not only the ESC byte.
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-Z\\-_]|\x9b[0-?]*[ -/]*[@-~]")
 
+_MUX = re.compile(r"^mux_client_[^\r\n]*[\r\n]+", re.M)
+
+
+def without_mux(message):
+    """What ssh wrote, without what it says of a shared connection that has died: why the new one failed stands behind it."""
+    return _MUX.sub("", str(message))
+
 
 def clean(value, limit=200):
     """One line of plain text from anything.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from andon import proof, stop
+from andon import proof, stop, text
 
 ID = "ab" * 32
 TIME = 1_700_000_000.0
@@ -188,3 +188,9 @@ def test_others_that_change_are_noticed():
     assert stop.untouched(same) == []
     assert stop.untouched(stop.parse(answer(*lines, "A1 other_after " + json.dumps(one(id="cd" * 32, name="/ledger", started_at="t2"))))) == ["ledger"]
     assert stop.untouched(stop.parse(answer(*lines))) == ["ledger"]
+
+
+def test_why_a_host_cannot_be_reached_comes_before_what_ssh_says_of_a_dead_shared_connection():
+    wrote = "mux_client_request_session: read from master failed: Broken pipe\r\nConnection timed out during banner exchange\r\n"
+    assert text.without_mux(wrote) == "Connection timed out during banner exchange\r\n"
+    assert text.without_mux("mux_client_hello_exchange: write packet: Broken pipe") == "mux_client_hello_exchange: write packet: Broken pipe"
