@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import ansible.module_utils
@@ -12,9 +11,8 @@ import ansible.module_utils
 # Ansible finds module_utils for modules, not for plugins on the bastion.
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from ansible.errors import AnsibleActionFail
-from ansible.module_utils.andon import gathered, health, triage
-from ansible.module_utils.andon.text import plural
+from ansible.module_utils.andon import gathered
+from ansible.module_utils.andon.text import clean, plural
 from ansible.plugins.action import ActionBase
 
 
@@ -25,16 +23,10 @@ class ActionModule(gathered.Timed, ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
-        try:
-            arguments["window"] = triage.parse_since(arguments.pop("since"), time.time())
-        except ValueError as error:
-            raise AnsibleActionFail("%s. Nothing was read" % error) from None
-        result, before, after = self.timed("read_errors", arguments, task_vars)
-        if result.get("failed") or "begin" not in result:
-            result.setdefault("andon_progress", "UNKNOWN  logs not read: %s" % health.clean(result.get("msg", "no answer"), 120))
+        result = self.windowed("read_errors", task_vars)
+        if "clock" not in result:
+            result.setdefault("andon_progress", "UNKNOWN  logs not read: %s" % clean(result.get("msg", "no answer"), 120))
             return result
-        result["clock"] = health.clock(before, result["begin"], result["end"], after)
         bad = [one for one in result["sources"] if one["error"]]
         words = "%s in %s" % (plural(sum(one["count"] for one in result["sources"]), "error line"), plural(len(result["sources"]), "log"))
         if result["engine_error"] or bad:

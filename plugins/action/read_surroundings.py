@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import ansible.module_utils
@@ -12,8 +11,7 @@ import ansible.module_utils
 # Ansible finds module_utils for modules, not for plugins on the bastion.
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from ansible.errors import AnsibleActionFail
-from ansible.module_utils.andon import gathered, health, triage
+from ansible.module_utils.andon import gathered
 from ansible.plugins.action import ActionBase
 
 
@@ -24,12 +22,4 @@ class ActionModule(gathered.Timed, ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
-        try:
-            arguments["window"] = triage.parse_since(arguments.pop("since"), time.time())
-        except ValueError as error:
-            raise AnsibleActionFail("%s. Nothing was read" % error) from None
-        result, before, after = self.timed("read_surroundings", arguments, task_vars)
-        if "begin" in result and not result.get("failed"):
-            result["clock"] = health.clock(before, result["begin"], result["end"], after)
-        return result
+        return self.windowed("read_surroundings", task_vars)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import ansible.module_utils
@@ -12,8 +11,7 @@ import ansible.module_utils
 # Ansible finds module_utils for modules, not for plugins on the bastion.
 ansible.module_utils.__path__.append(str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from ansible.errors import AnsibleActionFail
-from ansible.module_utils.andon import gathered, health, triage
+from ansible.module_utils.andon import gathered
 from ansible.module_utils.andon.text import clean
 from ansible.plugins.action import ActionBase
 
@@ -25,16 +23,10 @@ class ActionModule(gathered.Timed, ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
-        try:
-            arguments["window"] = triage.parse_since(arguments.pop("since"), time.time())
-        except ValueError as error:
-            raise AnsibleActionFail("%s. Nothing was read" % error) from None
-        result, before, after = self.timed("read_triggers", arguments, task_vars)
-        if result.get("failed") or "begin" not in result:
+        result = self.windowed("read_triggers", task_vars)
+        if "clock" not in result:
             result.setdefault("andon_progress", "UNKNOWN  not read: %s" % clean(result.get("msg", "no answer"), 120))
             return result
-        result["clock"] = health.clock(before, result["begin"], result["end"], after)
         bad = [one["name"] for one in result["sources"] if one["error"]]
         trips = sum(1 for source in result["sources"] for one in source["found"] if one["strength"] == "trip")
         words = "latched %s, log lines of a trip: %d, logs: %d" % ("yes" if result["latches"] else "no", trips, len(result["sources"]))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 
+from ansible.errors import AnsibleActionFail
+
 from .report import collect, reason
-from .text import clean
+from .text import clean, without_mux
 
 
 def results(task_vars, register, proof):
@@ -27,7 +29,7 @@ def results(task_vars, register, proof):
 
 def ssh_words(message):
     """The part of a message on an unreachable host that says why: what ssh itself wrote."""
-    words = clean(message, 600)
+    words = clean(without_mux(message), 600)
     return "unreachable (%s)" % clean(words.rpartition("ssh: ")[2], 120) if "ssh: " in words else clean(words, 120)
 
 
@@ -46,6 +48,21 @@ class Timed:
         if '"begin"' in str(answer.get("stdout", "")):
             self.times = (before, time.time())
         return answer
+
+    def windowed(self, name, task_vars):
+        """The result of a module that looks back: the task's C(since) becomes C(window) here; C(clock) is there if the module answered whole."""
+        from .health import clock
+        from .triage import parse_since
+
+        arguments = dict(self._task.args)
+        try:
+            arguments["window"] = parse_since(arguments.pop("since"), time.time())
+        except ValueError as error:
+            raise AnsibleActionFail("%s. Nothing was read" % error) from None
+        result, before, after = self.timed(name, arguments, task_vars)
+        if "begin" in result and not result.get("failed"):
+            result["clock"] = clock(before, result["begin"], result["end"], after)
+        return result
 
     def timed(self, name, arguments, task_vars):
         """(the module's result, time before, time after)."""
